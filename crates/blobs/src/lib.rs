@@ -1,0 +1,1 @@
+//! Blob wants, slices and transfer

@@ -1,0 +1,1 @@
+//! Multiserver addresses and transports

@@ -1,0 +1,1 @@
+//! The reducer that decides whom to dial

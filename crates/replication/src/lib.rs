@@ -1,0 +1,1 @@
+//! EBT and createHistoryStream: which message goes to whom

@@ -1,0 +1,1 @@
+//! mux-rpc: packets, sessions, method registry and client

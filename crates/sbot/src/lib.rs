@@ -1,0 +1,1 @@
+//! A Secure Scuttlebutt peer: node, RPC API, daemon and command line

@@ -1,0 +1,3 @@
+//! The `sbot` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Secret handshake and box stream

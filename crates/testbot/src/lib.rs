@@ -1,0 +1,1 @@
+//! In-process nodes, networks and message generators for tests

@@ -1,0 +1,1 @@
+//! Starts the JavaScript peers and clients that the tests talk to.
