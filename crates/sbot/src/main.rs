@@ -1,3 +1,7 @@
-//! The `sbot` command.
+//! The `sbot` command. Everything is in the library: [`sbot::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sbot::cli::main()
+}

@@ -1,0 +1,228 @@
+//! A command's connection to the running server.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use sbot_feed::Keypair;
+use sbot_multiserver::{Address, Connection};
+use sbot_rpc::{Body, CallError, Limits, Peer, Registry, Session};
+
+use super::arguments::Arg;
+use super::failure::{Code, Failure};
+use super::output::Output;
+use crate::config::{Config, Loaded, secret};
+
+/// Time for a connection and its handshake: the server is this machine's, or was named by hand.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The runtime of a command: it does one thing at a time.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+/// A running server.
+pub(super) struct Client {
+    peer: Peer,
+}
+
+/// Why one way to the server didn't work.
+enum Tried {
+    /// Nobody is there.
+    Nobody(String),
+    /// Somebody is there, and it went wrong.
+    Failed(Failure),
+}
+
+impl Client {
+    /// Connects to the server that the settings mean: the one at `remote`, else the one on the data directory's socket,
+    /// else the one on our TCP port, if it has our key.
+    pub(super) async fn connect(loaded: &Loaded) -> Result<Self, Failure> {
+        let config = &loaded.config;
+        if let Some(remote) = &loaded.remote {
+            return match Self::dial(config, remote).await {
+                Ok(client) => Ok(client),
+                Err(Tried::Nobody(why)) => Err(Failure::new(Code::NoServer, format!("no server at {remote}: {why}"))),
+                Err(Tried::Failed(failure)) => Err(failure.context(format!("can't use the server at {remote}"))),
+            };
+        }
+        let socket = config.socket_path();
+        let at_socket = match Self::open_socket(&socket).await {
+            Ok(client) => return Ok(client),
+            Err(Tried::Nobody(why)) => why,
+            Err(Tried::Failed(failure)) => return Err(failure),
+        };
+        let mut tried = format!("{} ({at_socket})", socket.display());
+        if let Some(address) = own_address(config)? {
+            match Self::dial(config, &address).await {
+                Ok(client) => return Ok(client),
+                Err(Tried::Nobody(why)) => {
+                    let shown = address.split('~').next().unwrap_or_default();
+                    tried.push_str(&format!(" and {shown} ({why})"));
+                }
+                Err(Tried::Failed(failure)) => return Err(failure),
+            }
+        }
+        let failure =
+            Failure::new(Code::NoServer, format!("no server is running for {}: tried {tried}", config.path.display()));
+        Err(failure.hint(format!("start one with: sbot server --path {}", config.path.display())))
+    }
+
+    async fn open_socket(path: &Path) -> Result<Self, Tried> {
+        let stream = match tokio::net::UnixStream::connect(path).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                return Err(match error.kind() {
+                    ErrorKind::NotFound => Tried::Nobody("there is no socket".into()),
+                    ErrorKind::ConnectionRefused => Tried::Nobody("nobody listens on it".into()),
+                    ErrorKind::PermissionDenied => Tried::Failed(
+                        Failure::from_error(Code::Refused, error).context(format!("can't open {}", path.display())),
+                    ),
+                    _ => Tried::Failed(Failure::from(error).context(format!("can't open {}", path.display()))),
+                });
+            }
+        };
+        let (read, write) = stream.into_split();
+        Ok(Self::over(Box::new(read), Box::new(write)))
+    }
+
+    /// Dials a multiserver address with our own key.
+    async fn dial(config: &Config, address: &str) -> Result<Self, Tried> {
+        let usage = |text: String| Tried::Failed(Failure::usage(text));
+        let address: Address =
+            address.parse().map_err(|error| usage(format!("{address} is no multiserver address: {error}")))?;
+        let keypair = own_keypair(config).map_err(Tried::Failed)?;
+        let connection: Connection = sbot_multiserver::dial(&address, &config.caps.shs, &keypair)
+            .await
+            .map_err(|error| Tried::Nobody(error.to_string()))?;
+        Ok(Self::over(connection.read, connection.write))
+    }
+
+    fn over(
+        read: Box<dyn tokio::io::AsyncRead + Send + Unpin>,
+        write: Box<dyn tokio::io::AsyncWrite + Send + Unpin>,
+    ) -> Self {
+        // A command offers nothing that the server could call.
+        let registry = Arc::new(Registry::<()>::new());
+        Self { peer: Session::spawn(read, write, registry, (), Limits::default()) }
+    }
+
+    /// The server's feed id.
+    pub(super) async fn server_id(&self) -> Result<String, Failure> {
+        let body = self.call("whoami", &[]).await?;
+        let answer: serde_json::Value = serde_json::from_str(&super::output::json_of(&body)).unwrap_or_default();
+        let id = answer.get("id").and_then(serde_json::Value::as_str);
+        id.map(str::to_owned).ok_or_else(|| Failure::new(Code::Failed, "the server doesn't say who it is"))
+    }
+
+    pub(super) async fn call(&self, method: &str, arguments: &[Arg]) -> Result<Body, Failure> {
+        self.peer.call(method, &arguments).await.map_err(|error| failure(method, error))
+    }
+
+    pub(super) async fn source(&self, method: &str, arguments: &[Arg]) -> Result<Source, Failure> {
+        let inner = self.peer.source(method, &arguments).await.map_err(|error| failure(method, error))?;
+        Ok(Source { inner, method: method.to_owned() })
+    }
+
+    pub(super) async fn sink(&self, method: &str, arguments: &[Arg]) -> Result<Sink, Failure> {
+        let inner = self.peer.sink(method, &arguments).await.map_err(|error| failure(method, error))?;
+        Ok(Sink { inner, method: method.to_owned() })
+    }
+
+    pub(super) async fn duplex(&self, method: &str, arguments: &[Arg]) -> Result<(Sink, Source), Failure> {
+        let (sink, source) = self.peer.duplex(method, &arguments).await.map_err(|error| failure(method, error))?;
+        let method = method.to_owned();
+        Ok((Sink { inner: sink, method: method.clone() }, Source { inner: source, method }))
+    }
+}
+
+/// Our own server's TCP address, if there is a key to dial it with.
+fn own_address(config: &Config) -> Result<Option<String>, Failure> {
+    let Some(net) = config.connections.net.first() else { return Ok(None) };
+    let keypair = match own_keypair(config) {
+        Ok(keypair) => keypair,
+        // Without a key there never was a server here.
+        Err(_) if !config.secret_path().exists() => return Ok(None),
+        Err(failure) => return Err(failure),
+    };
+    let host = match net.host.as_deref() {
+        None | Some("::" | "0.0.0.0" | "") => "localhost",
+        Some(host) => host,
+    };
+    let key = keypair.id().to_string();
+    let key = key.trim_start_matches('@').trim_end_matches(".ed25519");
+    Ok(Some(format!("net:{}:{}~shs:{key}", escaped(host), net.port)))
+}
+
+/// A host in a multiserver address: colons and the other separators are escaped by `!`.
+fn escaped(host: &str) -> String {
+    let mut out = String::new();
+    for c in host.chars() {
+        if matches!(c, ':' | '~' | ';' | '!') {
+            out.push('!');
+        }
+        out.push(c);
+    }
+    out
+}
+
+fn own_keypair(config: &Config) -> Result<Keypair, Failure> {
+    match &config.keypair {
+        Some(keypair) => Ok(keypair.clone()),
+        None => Ok(secret::load(&config.secret_path())?),
+    }
+}
+
+/// What the server said about a call that failed.
+fn failure(method: &str, error: CallError) -> Failure {
+    let text = error.to_string();
+    // Ours and ssb-server's wording (muxrpc permissions.js, secret-stack).
+    let refused = ["not allowed", "refused", "whitelist", "blacklist"].iter().any(|word| text.contains(word));
+    Failure::from_error(if refused { Code::Refused } else { Code::Failed }, error).context(method.to_owned())
+}
+
+/// What a method sends.
+pub(super) struct Source {
+    inner: sbot_rpc::Source,
+    method: String,
+}
+
+impl Source {
+    /// The next item; `None` at the end.
+    pub(super) async fn recv(&mut self) -> Result<Option<Body>, Failure> {
+        match self.inner.recv().await {
+            Some(Ok(body)) => Ok(Some(body)),
+            Some(Err(error)) => Err(failure(&self.method, error)),
+            None => Ok(None),
+        }
+    }
+
+    /// The next item. What was printed before is flushed if it isn't there yet.
+    pub(super) async fn next(&mut self, output: &mut Output) -> Result<Option<Body>, Failure> {
+        if let Some(item) = self.recv().now_or_never() {
+            return item;
+        }
+        output.flush()?;
+        self.recv().await
+    }
+}
+
+/// What a method takes.
+pub(super) struct Sink {
+    inner: sbot_rpc::Sink,
+    method: String,
+}
+
+impl Sink {
+    pub(super) async fn send(&mut self, body: Body) -> Result<(), Failure> {
+        self.inner.send(body).await.map_err(|error| failure(&self.method, error))
+    }
+
+    /// Ends the stream, and waits until the server has ended it too.
+    pub(super) async fn finish(self) -> Result<(), Failure> {
+        let Self { inner, method } = self;
+        inner.end().await.map_err(|error| failure(&method, error))
+    }
+}

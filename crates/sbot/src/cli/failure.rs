@@ -1,0 +1,108 @@
+//! Why a command failed: what to print and which exit code to end with.
+
+use std::fmt;
+use std::io::IsTerminal;
+
+use crate::config::ConfigError;
+use crate::config::secret::SecretFileError;
+
+/// Exit codes, as `sbot --help` documents them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Code {
+    /// The server or the method failed, or a file could not be read or written.
+    Failed = 1,
+    /// The command line or the settings are wrong.
+    Usage = 2,
+    /// No server is running.
+    NoServer = 3,
+    /// The server refused the call, or a file may not be used.
+    Refused = 4,
+}
+
+/// An error with its exit code, and perhaps a way out.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: Code,
+    error: anyhow::Error,
+    hint: Option<String>,
+    /// Nothing is wrong: whoever read our output has seen enough.
+    quiet: bool,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: impl fmt::Display) -> Self {
+        Self { code, error: anyhow::anyhow!("{message}"), hint: None, quiet: false }
+    }
+
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
+        Self::new(Code::Usage, message)
+    }
+
+    pub(crate) fn from_error(code: Code, error: impl Into<anyhow::Error>) -> Self {
+        Self { code, error: error.into(), hint: None, quiet: false }
+    }
+
+    #[must_use]
+    pub(crate) fn context(mut self, context: impl fmt::Display + Send + Sync + 'static) -> Self {
+        self.error = self.error.context(context);
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Whether the command failed for want of a running server.
+    pub(crate) fn is_no_server(&self) -> bool {
+        self.code == Code::NoServer
+    }
+
+    pub(crate) fn code(&self) -> u8 {
+        if self.quiet { 0 } else { self.code as u8 }
+    }
+
+    /// Prints one line for the error with its causes, and one for the hint.
+    pub(crate) fn report(&self) {
+        if self.quiet {
+            return;
+        }
+        let (red, bold, plain) =
+            if colored(&std::io::stderr()) { ("\x1b[31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
+        let text = super::text::printable(&format!("{:#}", self.error));
+        eprintln!("{red}error:{plain} {text}");
+        if let Some(hint) = &self.hint {
+            eprintln!("{bold}hint:{plain} {}", super::text::printable(hint));
+        }
+    }
+}
+
+/// Whether to color what goes to `stream`: it is a terminal, and nobody set `NO_COLOR`.
+pub(crate) fn colored(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::from_error(Code::Usage, error)
+    }
+}
+
+impl From<SecretFileError> for Failure {
+    fn from(error: SecretFileError) -> Self {
+        let code = match error {
+            SecretFileError::Mode { .. } | SecretFileError::Exists { .. } => Code::Refused,
+            _ => Code::Failed,
+        };
+        Self::from_error(code, error)
+    }
+}
+
+/// Errors of writing output and reading input. A closed pipe is no error: `sbot log | head`.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        let quiet = error.kind() == std::io::ErrorKind::BrokenPipe;
+        Self { quiet, ..Self::from_error(Code::Failed, error) }
+    }
+}

@@ -1,0 +1,93 @@
+//! `sbot server`: a node until someone stops it.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::failure::{Code, Failure, colored};
+use crate::Node;
+use crate::config::{Loaded, LogLevel};
+
+/// Time for tasks that still hold a thread when everything has been closed.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// Runs a node with these settings until SIGINT or SIGTERM. A second signal ends it at once.
+pub(super) fn run(loaded: Loaded) -> Result<(), Failure> {
+    start_logging(loaded.config.logging.level);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("sbot").build()?;
+    let ended = runtime.block_on(serve(loaded));
+    runtime.shutdown_timeout(SHUTDOWN);
+    ended
+}
+
+async fn serve(loaded: Loaded) -> Result<(), Failure> {
+    // Listened for before the start, which may take a while: indexes are rebuilt in it.
+    let mut signals = Signals::new()?;
+    let path = loaded.config.path.display().to_string();
+    let node = tokio::select! {
+        started = Node::start(loaded.config) => started.map_err(|error| Failure::from_error(Code::Failed, error)
+            .context(format!("can't start a server in {path}")))?,
+        name = signals.next() => {
+            tracing::info!("stopped by {name} before the start was done");
+            return Ok(());
+        }
+    };
+    let name = signals.next().await;
+    tracing::info!("stopping because of {name}; once more to stop at once");
+    tokio::select! {
+        () = node.stop() => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        name = signals.next() => Err(Failure::new(Code::Failed, format!("stopped at once by a second {name}"))),
+    }
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// The name of the next signal.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+/// Sends events to standard error, a line each. `RUST_LOG` chooses more finely than `logging.level`.
+fn start_logging(level: LogLevel) {
+    let ours = match level {
+        LogLevel::Error => "error",
+        LogLevel::Warning => "warn",
+        LogLevel::Notice => "info",
+        LogLevel::Info => "debug",
+        LogLevel::Trace => "trace",
+    };
+    let others = if matches!(level, LogLevel::Error) { "error" } else { "warn" };
+    let filter = std::env::var("RUST_LOG")
+        .ok()
+        .and_then(|directives| EnvFilter::try_new(directives).ok())
+        .unwrap_or_else(|| EnvFilter::new(format!("{others},sbot={ours}")));
+    let stderr = std::io::stderr();
+    let fine = matches!(level, LogLevel::Info | LogLevel::Trace);
+    let events = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(stderr.is_terminal() && colored(&stderr))
+        .with_target(fine)
+        .with_writer(std::io::stderr);
+    // A second call, in a program that logs already, changes nothing.
+    let _ = events.try_init();
+}

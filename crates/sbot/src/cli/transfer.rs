@@ -1,0 +1,376 @@
+//! `sbot import` and `export`: one message a line, through a running server or, if none runs, straight from the log.
+
+use std::cell::RefCell;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::Path;
+
+use bytes::Bytes;
+use indicatif::{ProgressBar, ProgressStyle};
+use sbot_feed::Message;
+use sbot_rpc::Body;
+use sbot_store::{Direction, Ingested, Store, StoreOptions};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::Context;
+use super::call::Lines;
+use super::client::{Client, Source};
+use super::failure::{Code, Failure};
+use super::messages::argument;
+use super::output::json_of;
+
+/// Messages that are verified and stored together.
+const BATCH: usize = 2_000;
+/// Bytes of messages that are verified and stored together, at most about so many.
+const BATCH_BYTES: usize = 2 * 1024 * 1024;
+/// Refused lines that are named one by one; the rest is counted.
+const MAX_NAMED: usize = 20;
+
+/// What became of an import.
+#[derive(Debug, Default)]
+struct Summary {
+    stored: u64,
+    duplicate: u64,
+    refused: u64,
+    /// Line and reason of the first refused ones.
+    named: Vec<(u64, String)>,
+}
+
+impl Summary {
+    fn refuse(&mut self, line: u64, reason: impl std::fmt::Display) {
+        self.refused += 1;
+        if self.named.len() < MAX_NAMED {
+            self.named.push((line, super::text::printable(&reason.to_string())));
+        }
+    }
+
+    fn print(&self, context: &mut Context) -> Result<(), Failure> {
+        if context.json {
+            let named: Vec<_> =
+                self.named.iter().map(|(line, reason)| json!({ "line": line, "reason": reason })).collect();
+            let summary = json!({
+                "imported": self.stored,
+                "duplicate": self.duplicate,
+                "refused": self.refused,
+                "reasons": named,
+            });
+            context.output.line(&summary.to_string())?;
+        } else {
+            let Self { stored, duplicate, refused, .. } = self;
+            context.output.line(&format!("{stored} imported, {duplicate} known already, {refused} refused"))?;
+            for (line, reason) in &self.named {
+                context.output.line(&format!("line {line}: {reason}"))?;
+            }
+            let unnamed = self.refused.saturating_sub(self.named.len() as u64);
+            if unnamed > 0 {
+                context.output.line(&format!("and {unnamed} more"))?;
+            }
+        }
+        context.output.flush()?;
+        if self.refused > 0 {
+            return Err(Failure::new(Code::Failed, format!("{} messages were refused", self.refused)));
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn import(context: &mut Context, file: &Path) -> Result<(), Failure> {
+    let (input, length): (Box<dyn tokio::io::AsyncRead + Send + Unpin>, Option<u64>) = if file == Path::new("-") {
+        (Box::new(tokio::io::stdin()), None)
+    } else {
+        let cant = |error: std::io::Error| Failure::from(error).context(format!("can't read {}", file.display()));
+        let file = tokio::fs::File::open(file).await.map_err(cant)?;
+        let metadata = file.metadata().await.map_err(cant)?;
+        (Box::new(file), metadata.is_file().then_some(metadata.len()))
+    };
+    let mut lines = Lines::new(input);
+    let bar = progress_bar(context, length, true);
+    let summary = match Client::connect(&context.loaded).await {
+        Ok(client) => import_through_server(&client, &mut lines, &bar).await?,
+        Err(failure) if failure.is_no_server() => {
+            let store = open_store(context)?;
+            let summary = import_into_store(&store, &mut lines, &bar).await?;
+            let closed = store.close().await;
+            closed.map_err(|error| Failure::from_error(Code::Failed, error).context("can't close the log"))?;
+            summary
+        }
+        Err(failure) => return Err(failure),
+    };
+    bar.finish_and_clear();
+    summary.print(context)
+}
+
+/// Opens the log of the data directory, which no server uses.
+fn open_store(context: &Context) -> Result<Store, Failure> {
+    let config = &context.loaded.config;
+    let path = config.store_path();
+    let options = StoreOptions { hmac: config.caps.sign, ..StoreOptions::default() };
+    crate::config::secret::create_directory(&config.path)?;
+    Store::open(&path, options, &mut |_| {})
+        .map_err(|error| Failure::from_error(Code::Failed, error).context(format!("can't open {}", path.display())))
+}
+
+/// Lines with their numbers, as many as are stored together. Empty at the end.
+async fn next_batch(lines: &mut Lines) -> Result<Vec<(u64, Bytes)>, Failure> {
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut size = 0;
+    while batch.len() < BATCH && size < BATCH_BYTES {
+        let Some((number, line)) = lines.next().await? else { break };
+        size += line.len();
+        batch.push((number, line));
+    }
+    Ok(batch)
+}
+
+async fn import_into_store(store: &Store, lines: &mut Lines, bar: &ProgressBar) -> Result<Summary, Failure> {
+    let mut summary = Summary::default();
+    let mut verified: Option<(Vec<u64>, Vec<Ingested>)> = None;
+    loop {
+        let batch = next_batch(lines).await?;
+        let done = batch.is_empty();
+        let (numbers, messages): (Vec<u64>, Vec<Bytes>) = batch.into_iter().unzip();
+        if let Some((numbers, ingested)) = verified.take() {
+            count(&mut summary, &numbers, ingested);
+        }
+        bar.set_position(lines.bytes());
+        bar.set_message(format!("{} messages", summary.stored + summary.duplicate));
+        if done {
+            return Ok(summary);
+        }
+        verified = Some((numbers, store.ingest(messages).await));
+    }
+}
+
+fn count(summary: &mut Summary, numbers: &[u64], ingested: Vec<Ingested>) {
+    for (line, outcome) in numbers.iter().zip(ingested) {
+        match outcome {
+            Ingested::Stored { .. } => summary.stored += 1,
+            Ingested::Duplicate { .. } => summary.duplicate += 1,
+            other => summary.refuse(*line, refusal(&other)),
+        }
+    }
+}
+
+/// Why a message was not taken in, for people.
+fn refusal(outcome: &Ingested) -> String {
+    match outcome {
+        Ingested::Gap { author, sequence, tip } => {
+            format!("message {sequence} of {author} can't follow message {tip}: those between are missing")
+        }
+        Ingested::Fork { author, sequence, .. } => {
+            format!("message {sequence} of {author} forks the feed: another one is known")
+        }
+        Ingested::Invalid { error, .. } => error.to_string(),
+        Ingested::Stored { .. } | Ingested::Duplicate { .. } => String::new(),
+    }
+}
+
+async fn import_through_server(client: &Client, lines: &mut Lines, bar: &ProgressBar) -> Result<Summary, Failure> {
+    let (mut sink, mut source) = client.duplex("sbot.import", &[]).await?;
+    let numbering = RefCell::new(Numbering::default());
+    let send = async {
+        let mut unreadable = Vec::new();
+        while let Some((number, line)) = lines.next().await? {
+            bar.set_position(lines.bytes());
+            // What is no JSON can't travel as JSON.
+            if let Err(error) = serde_json::from_slice::<&RawValue>(&line) {
+                unreadable.push((number, format!("this is no JSON: {error}")));
+                continue;
+            }
+            numbering.borrow_mut().next_is(number);
+            sink.send(Body::Json(line)).await?;
+        }
+        sink.finish().await?;
+        Ok::<_, Failure>(unreadable)
+    };
+    let receive = async {
+        let mut summary = Summary::default();
+        while let Some(answer) = next_answer(&mut source).await? {
+            summary.stored += answer.stored;
+            summary.duplicate += answer.duplicate;
+            for refused in answer.refused {
+                summary.refuse(numbering.borrow().line_of(refused.item), refused.reason);
+            }
+            bar.set_message(format!("{} messages", summary.stored + summary.duplicate));
+        }
+        Ok::<Summary, Failure>(summary)
+    };
+    let (unreadable, mut summary) = tokio::try_join!(send, receive)?;
+    for (line, reason) in unreadable {
+        summary.refuse(line, reason);
+    }
+    summary.named.sort_by_key(|(line, _)| *line);
+    Ok(summary)
+}
+
+/// Which line of the input each item sent was: they part ways only where lines are left out.
+#[derive(Debug, Default)]
+struct Numbering {
+    items: u64,
+    /// Items before which lines were left out, each with its line.
+    jumps: Vec<(u64, u64)>,
+}
+
+impl Numbering {
+    fn next_is(&mut self, line: u64) {
+        if self.line_of(self.items) != line {
+            self.jumps.push((self.items, line));
+        }
+        self.items += 1;
+    }
+
+    fn line_of(&self, item: u64) -> u64 {
+        let after = self.jumps.partition_point(|(first, _)| *first <= item);
+        match after.checked_sub(1).and_then(|at| self.jumps.get(at)) {
+            Some((first, line)) => line + (item - first),
+            None => item + 1,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    stored: u64,
+    duplicate: u64,
+    refused: Vec<RefusedItem>,
+}
+
+#[derive(Deserialize)]
+struct RefusedItem {
+    item: u64,
+    reason: String,
+}
+
+async fn next_answer(source: &mut Source) -> Result<Option<Answer>, Failure> {
+    let Some(body) = source.recv().await? else { return Ok(None) };
+    serde_json::from_str(&json_of(&body)).map(Some).map_err(|error| Failure::from_error(Code::Failed, error))
+}
+
+pub(super) async fn export(context: &mut Context, file: &Path) -> Result<(), Failure> {
+    let mut target = Target::open(file)?;
+    let connected = Client::connect(&context.loaded).await;
+    let bar = progress_bar(context, None, file != Path::new("-") || !context.output.is_terminal());
+    let count = match connected {
+        Ok(client) => {
+            let query = argument(&json!({ "keys": true, "values": true, "private": false }))?;
+            let mut source = client.source("createLogStream", &[query]).await?;
+            let mut count = 0;
+            while let Some(body) = source.recv().await? {
+                target.line(super::text::one_line(&json_of(&body)).as_bytes())?;
+                count += 1;
+                bar.set_message(format!("{count} messages"));
+            }
+            count
+        }
+        Err(failure) if failure.is_no_server() => {
+            if !context.loaded.config.store_path().exists() {
+                return Err(failure);
+            }
+            let store = open_store(context)?;
+            export_store(&store, &mut target, &bar)?
+        }
+        Err(failure) => return Err(failure),
+    };
+    target.finish()?;
+    bar.finish_and_clear();
+    if file != Path::new("-") {
+        let line = if context.json { json!({ "exported": count }).to_string() } else { format!("{count} exported") };
+        context.output.line(&line)?;
+    }
+    Ok(())
+}
+
+fn export_store(store: &Store, target: &mut Target, bar: &ProgressBar) -> Result<u64, Failure> {
+    let mut next = 0;
+    loop {
+        let records = store
+            .read_log(next, BATCH, Direction::Forward)
+            .map_err(|error| Failure::from_error(Code::Failed, error).context("can't read the log"))?;
+        let Some(last) = records.last() else { return Ok(next) };
+        next = last.number + 1;
+        for record in &records {
+            target.line(&Message::kvt(&record.key, &record.value, record.received))?;
+        }
+        bar.set_message(format!("{next} messages"));
+    }
+}
+
+/// Where an export goes: standard output, or a new file that is on disk when the command ends.
+struct Target {
+    stream: BufWriter<Box<dyn Write>>,
+    file: Option<std::fs::File>,
+}
+
+impl Target {
+    fn open(path: &Path) -> Result<Self, Failure> {
+        if path == Path::new("-") {
+            return Ok(Self { stream: BufWriter::new(Box::new(std::io::stdout())), file: None });
+        }
+        let create = || {
+            let file = std::fs::File::create_new(path)?;
+            let same = file.try_clone()?;
+            Ok::<_, std::io::Error>((file, same))
+        };
+        match create() {
+            Ok((file, same)) => {
+                Ok(Self { stream: BufWriter::with_capacity(1 << 20, Box::new(file)), file: Some(same) })
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(Failure::new(Code::Refused, format!("{} exists already, and is not overwritten", path.display())))
+            }
+            Err(error) => Err(Failure::from(error).context(format!("can't create {}", path.display()))),
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<(), Failure> {
+        self.stream.write_all(line)?;
+        Ok(self.stream.write_all(b"\n")?)
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        self.stream.flush()?;
+        if let Some(file) = self.file {
+            file.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+/// A bar on standard error, seen only on a terminal and not by scripts.
+fn progress_bar(context: &Context, length: Option<u64>, wanted: bool) -> ProgressBar {
+    if context.json || !wanted || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match length {
+        Some(length) => (ProgressBar::new(length), "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} {msg}"),
+        None => (ProgressBar::new_spinner(), "{spinner} {elapsed} {msg}"),
+    };
+    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_are_traced_back_to_their_lines() {
+        let mut numbering = Numbering::default();
+        for line in [1, 2, 5, 6, 9] {
+            numbering.next_is(line);
+        }
+        let lines: Vec<u64> = (0..5).map(|item| numbering.line_of(item)).collect();
+        assert_eq!(lines, [1, 2, 5, 6, 9]);
+        assert_eq!(numbering.jumps.len(), 2);
+    }
+
+    #[test]
+    fn only_the_first_refusals_are_named() {
+        let mut summary = Summary::default();
+        for line in 0..100 {
+            summary.refuse(line, "no\u{1b}");
+        }
+        assert_eq!((summary.refused, summary.named.len()), (100, MAX_NAMED));
+        assert_eq!(summary.named[0].1, "no\\u{1b}");
+    }
+}
