@@ -27,7 +27,7 @@ pub enum RefError {
 }
 
 macro_rules! reference {
-    ($name:ident, $kind:literal, $sigil:literal, $suffix:literal, $what:literal) => {
+    ($name:ident, $kind:literal, $sigil:literal, $byte:literal, $suffix:literal, $what:literal) => {
         #[doc = $what]
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub [u8; 32]);
@@ -36,6 +36,15 @@ macro_rules! reference {
             /// The 32 bytes behind the sigil.
             pub fn as_bytes(&self) -> &[u8; 32] {
                 &self.0
+            }
+
+            /// Appends the reference as text.
+            pub fn write_to(&self, out: &mut Vec<u8>) {
+                let mut text = [0; 44];
+                let _ = STANDARD.encode_slice(self.0, &mut text);
+                out.push($byte);
+                out.extend_from_slice(&text);
+                out.extend_from_slice($suffix.as_bytes());
             }
 
             /// Parses the reference from UTF-8 or ASCII bytes, as found in a JSON string without escapes.
@@ -50,7 +59,7 @@ macro_rules! reference {
                     suffix: $suffix,
                 };
                 let body = text
-                    .strip_prefix(&[$sigil as u8])
+                    .strip_prefix(&[$byte])
                     .and_then(|rest| rest.strip_suffix($suffix.as_bytes()))
                     .filter(|body| body.len() == 44)
                     .ok_or_else(error)?;
@@ -102,6 +111,6 @@ macro_rules! reference {
     };
 }
 
-reference!(FeedId, "feed id", '@', ".ed25519", "A feed, named by its author's public key: `@BASE64.ed25519`.");
-reference!(MsgId, "message id", '%', ".sha256", "A message, named by its hash: `%BASE64.sha256`.");
-reference!(BlobId, "blob id", '&', ".sha256", "A blob, named by its hash: `&BASE64.sha256`.");
+reference!(FeedId, "feed id", '@', b'@', ".ed25519", "A feed, named by its author's public key: `@BASE64.ed25519`.");
+reference!(MsgId, "message id", '%', b'%', ".sha256", "A message, named by its hash: `%BASE64.sha256`.");
+reference!(BlobId, "blob id", '&', b'&', ".sha256", "A blob, named by its hash: `&BASE64.sha256`.");
