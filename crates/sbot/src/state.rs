@@ -1,0 +1,120 @@
+//! Small mutable state that is no log: the peer table, and what each peer's EBT clock said last.
+//!
+//! One redb file. Everything in it can be lost without losing a message: peers are found again, and a peer whose notes
+//! are unknown is simply told everything.
+
+use std::path::Path;
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use sbot_feed::FeedId;
+
+/// Peer → its EBT notes: 40 bytes each, a feed's key and the note as a little-endian i64.
+const CLOCKS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("ebt_clocks");
+/// Name → bytes, for what is one value: the peer manager's table.
+const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
+
+const NOTE_LENGTH: usize = 40;
+
+/// Memory that redb may use for pages: the tables are small and read at start.
+const CACHE_BYTES: usize = 1 << 20;
+
+/// The database of small state.
+pub struct State {
+    database: Database,
+}
+
+impl State {
+    /// Opens the file at `path`, or makes it.
+    ///
+    /// # Errors
+    /// If the file can't be opened or isn't ours; the caller may move it aside and start anew.
+    pub fn open(path: &Path) -> Result<State, redb::Error> {
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
+        let write = database.begin_write()?;
+        write.open_table(CLOCKS)?;
+        write.open_table(VALUES)?;
+        write.commit()?;
+        Ok(State { database })
+    }
+
+    /// The notes that `peer` sent last, as saved; empty if there are none.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub fn clock(&self, peer: &FeedId) -> Result<Vec<(FeedId, i64)>, redb::Error> {
+        let read = self.database.begin_read()?;
+        let table = read.open_table(CLOCKS)?;
+        let Some(bytes) = table.get(peer.as_bytes())? else { return Ok(Vec::new()) };
+        Ok(bytes
+            .value()
+            .chunks_exact(NOTE_LENGTH)
+            .filter_map(|row| {
+                let (feed, note) = row.split_first_chunk::<32>()?;
+                Some((FeedId(*feed), i64::from_le_bytes(*note.first_chunk()?)))
+            })
+            .collect())
+    }
+
+    /// Replaces the saved notes of `peer`.
+    ///
+    /// # Errors
+    /// If the database can't be written, on a full disk for one: what was saved before stays.
+    pub fn save_clock(&self, peer: &FeedId, notes: &[(FeedId, i64)]) -> Result<(), redb::Error> {
+        let mut bytes = Vec::with_capacity(notes.len() * NOTE_LENGTH);
+        for (feed, note) in notes {
+            bytes.extend_from_slice(feed.as_bytes());
+            bytes.extend_from_slice(&note.to_le_bytes());
+        }
+        let write = self.database.begin_write()?;
+        write.open_table(CLOCKS)?.insert(peer.as_bytes(), bytes.as_slice())?;
+        write.commit()?;
+        Ok(())
+    }
+
+    /// The value saved under `name`.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub fn value(&self, name: &str) -> Result<Option<Vec<u8>>, redb::Error> {
+        let read = self.database.begin_read()?;
+        let table = read.open_table(VALUES)?;
+        Ok(table.get(name)?.map(|value| value.value().to_vec()))
+    }
+
+    /// Saves `value` under `name`.
+    ///
+    /// # Errors
+    /// If the database can't be written: the former value stays.
+    pub fn save_value(&self, name: &str, value: &[u8]) -> Result<(), redb::Error> {
+        let write = self.database.begin_write()?;
+        write.open_table(VALUES)?.insert(name, value)?;
+        write.commit()?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_read_back_after_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.redb");
+        let notes = vec![(FeedId([1; 32]), -1), (FeedId([2; 32]), 42)];
+        State::open(&path).unwrap().save_clock(&FeedId([9; 32]), &notes).unwrap();
+        let state = State::open(&path).unwrap();
+        assert_eq!(state.clock(&FeedId([9; 32])).unwrap(), notes);
+        assert_eq!(state.clock(&FeedId([8; 32])).unwrap(), []);
+    }
+
+    #[test]
+    fn a_value_is_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(&dir.path().join("state.redb")).unwrap();
+        assert_eq!(state.value("peers").unwrap(), None);
+        state.save_value("peers", b"longer").unwrap();
+        state.save_value("peers", b"two").unwrap();
+        assert_eq!(state.value("peers").unwrap().as_deref(), Some(&b"two"[..]));
+    }
+}
