@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
-use sbot_feed::Message;
+use sbot_feed::write_key_value_timestamp;
 use sbot_rpc::Body;
 use sbot_store::{Direction, Ingested, Store, StoreOptions};
 use serde::Deserialize;
@@ -283,6 +283,7 @@ pub(super) async fn export(context: &mut Context, file: &Path) -> Result<(), Fai
 
 fn export_store(store: &Store, target: &mut Target, bar: &ProgressBar) -> Result<u64, Failure> {
     let mut next = 0;
+    let mut line = Vec::new();
     loop {
         let records = store
             .read_log(next, BATCH, Direction::Forward)
@@ -290,7 +291,9 @@ fn export_store(store: &Store, target: &mut Target, bar: &ProgressBar) -> Result
         let Some(last) = records.last() else { return Ok(next) };
         next = last.number + 1;
         for record in &records {
-            target.line(&Message::kvt(&record.key, &record.value, record.received))?;
+            line.clear();
+            write_key_value_timestamp(&mut line, &record.key, &record.value, record.received);
+            target.line(&line)?;
         }
         bar.set_message(format!("{next} messages"));
     }
