@@ -2,8 +2,10 @@
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
+use std::pin::pin;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use sbot_feed::BlobId;
 use sbot_rpc::Body;
 use serde_json::Value;
@@ -86,7 +88,16 @@ pub(super) async fn run(context: &mut Context, mut words: Vec<String>, guessed: 
                 }
                 Ok::<(), Failure>(())
             };
-            tokio::try_join!(send_stdin(sink), receive).map(|_| ())
+            let mut send = pin!(send_stdin(sink).fuse());
+            let mut receive = pin!(receive);
+            // The server's end is the end, whatever is still to be sent.
+            tokio::select! {
+                received = &mut receive => received,
+                sent = &mut send => {
+                    let received = receive.await;
+                    received.and(sent)
+                }
+            }
         }
     }
 }
@@ -201,7 +212,10 @@ async fn send_stdin(mut sink: Sink) -> Result<(), Failure> {
         if let Err(error) = serde_json::from_slice::<&serde_json::value::RawValue>(&line) {
             return Err(Failure::usage(format!("line {number} of standard input is no JSON: {error}")));
         }
-        sink.send(Body::Json(line)).await?;
+        if let Err(failure) = sink.send(Body::Json(line)).await {
+            // Why it takes no more is said at the end.
+            return sink.finish().await.and(Err(failure));
+        }
     }
     sink.finish().await
 }
@@ -278,7 +292,9 @@ async fn add_blob(context: &mut Context, client: &Client, file: Option<std::fs::
         let length = input.read(&mut buffer).await?;
         let Some(chunk) = buffer.get(..length).filter(|chunk| !chunk.is_empty()) else { break };
         hash.update(chunk);
-        sink.send(Body::Binary(Bytes::copy_from_slice(chunk))).await?;
+        if let Err(failure) = sink.send(Body::Binary(Bytes::copy_from_slice(chunk))).await {
+            return sink.finish().await.and(Err(failure));
+        }
     }
     sink.finish().await?;
     let id = BlobId(hash.finalize().into()).to_string();

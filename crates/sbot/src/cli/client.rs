@@ -128,13 +128,13 @@ impl Client {
 
     pub(super) async fn sink(&self, method: &str, arguments: &[Arg]) -> Result<Sink, Failure> {
         let inner = self.peer.sink(method, &arguments).await.map_err(|error| failure(method, error))?;
-        Ok(Sink { inner, method: method.to_owned() })
+        Ok(Sink { inner, method: method.to_owned(), of_duplex: false })
     }
 
     pub(super) async fn duplex(&self, method: &str, arguments: &[Arg]) -> Result<(Sink, Source), Failure> {
         let (sink, source) = self.peer.duplex(method, &arguments).await.map_err(|error| failure(method, error))?;
         let method = method.to_owned();
-        Ok((Sink { inner: sink, method: method.clone() }, Source { inner: source, method }))
+        Ok((Sink { inner: sink, method: method.clone(), of_duplex: true }, Source { inner: source, method }))
     }
 }
 
@@ -213,16 +213,26 @@ impl Source {
 pub(super) struct Sink {
     inner: sbot_rpc::Sink,
     method: String,
+    /// Its [`Source`] tells how it ends.
+    of_duplex: bool,
 }
 
 impl Sink {
+    /// Sends an item. If that fails, [`Sink::finish`] knows more.
     pub(super) async fn send(&mut self, body: Body) -> Result<(), Failure> {
         self.inner.send(body).await.map_err(|error| failure(&self.method, error))
     }
 
-    /// Ends the stream, and waits until the server has ended it too.
+    /// Ends the stream and, unless a source does it, waits until the server has ended it too.
+    ///
+    /// # Errors
+    /// The server's error.
     pub(super) async fn finish(self) -> Result<(), Failure> {
-        let Self { inner, method } = self;
+        let Self { inner, method, of_duplex } = self;
+        if of_duplex {
+            drop(inner);
+            return Ok(());
+        }
         inner.end().await.map_err(|error| failure(&method, error))
     }
 }

@@ -211,12 +211,15 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
     // A running server has warned of its settings already; a command says only what spoils the command itself.
     let runtime = client::runtime()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let done = dispatch(command, &mut context).await;
         let flushed = context.output.flush();
         done?;
         Ok(flushed?)
-    })
+    });
+    // Not waiting for a read of standard input that nobody needs any more.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {

@@ -196,8 +196,10 @@ async fn import_through_server(client: &Client, lines: &mut Lines, bar: &Progres
         }
         Ok::<Summary, Failure>(summary)
     };
-    let (unreadable, mut summary) = tokio::try_join!(send, receive)?;
-    for (line, reason) in unreadable {
+    let (sent, received) = tokio::join!(send, receive);
+    // What the server says comes first: sending fails because of it.
+    let mut summary = received?;
+    for (line, reason) in sent? {
         summary.refuse(line, reason);
     }
     summary.named.sort_by_key(|(line, _)| *line);
