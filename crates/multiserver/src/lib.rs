@@ -1,1 +1,30 @@
-//! Multiserver addresses and transports
+//! Multiserver: where peers are, and how to get there.
+//!
+//! An [`Address`] such as `net:example.org:8008~shs:KEY` names a transport (TCP) and what protects the connection (the
+//! secret handshake with that key). Several are joined by `;`: alternatives for one peer.
+//!
+//! - [`Dialer`] turns an address into a [`Connection`]; [`dial`] does so with the default settings.
+//! - [`Listener`] yields a [`Connection`] for everyone who dials us and proves who it is, within bounds on those who
+//!   don't.
+//! - [`Transport`] is what a new way to carry bytes implements; here are TCP ([`Net`]) and unix sockets ([`Unix`]).
+//!
+//! Source: multiserver 3 `compose.js` and `plugins/`, multiserver-address 1, ssb-ref 2.16 `index.js`.
+
+mod address;
+mod connection;
+mod dialer;
+mod half_open;
+mod legacy;
+mod listener;
+mod log;
+mod net;
+mod transport;
+mod unix;
+
+pub use address::{Address, AddressError, Endpoint, MAX_ADDRESS, MAX_ROUTES, Protocol, Route};
+pub use connection::{Connection, Direction};
+pub use dialer::{DialError, DialSettings, Dialer, dial};
+pub use listener::{Authorise, Bind, Counts, ListenError, ListenSettings, Listener, Protection};
+pub use net::Net;
+pub use transport::{Acceptor, Origin, Pending, Raw, Transport};
+pub use unix::Unix;
