@@ -131,9 +131,14 @@ fn table() -> Table {
     table
 }
 
-/// The table's lines without the blanks at their ends.
+/// The table's lines without the blanks around them.
 fn rendered(table: &Table) -> String {
-    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    table
+        .to_string()
+        .lines()
+        .map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[cfg(test)]
