@@ -1,0 +1,216 @@
+//! The ends of streams: [`Inlet`] and [`Outlet`] for handlers, [`Source`] and [`Sink`] for callers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::codec::{Body, Packet};
+use crate::error::{CallError, RpcError};
+use crate::pipe::Pipe;
+use crate::session::Shared;
+use crate::streams::Key;
+
+/// What ends a stream well.
+pub(crate) fn good_end() -> Body {
+    Body::Json(Bytes::from_static(b"true"))
+}
+
+/// One open stream: its incoming items, and whether the other side still takes ours.
+pub(crate) struct Stream {
+    pub(crate) key: Key,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pipe: Arc<Pipe>,
+    closed: AtomicBool,
+    closing: Notify,
+}
+
+impl Stream {
+    pub(crate) fn new(key: Key, shared: Arc<Shared>, pipe: Arc<Pipe>) -> Arc<Stream> {
+        Arc::new(Stream { key, shared, pipe, closed: AtomicBool::new(false), closing: Notify::new() })
+    }
+
+    /// The other side takes no more from us.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.closing.notify_waiters();
+    }
+
+    async fn until_closed(&self) {
+        let closing = self.closing.notified();
+        tokio::pin!(closing);
+        closing.as_mut().enable();
+        if !self.closed.load(Ordering::Acquire) {
+            closing.await;
+        }
+    }
+
+    fn item(&self, body: Body) -> Packet {
+        Packet { request: self.key, stream: true, end: false, body }
+    }
+
+    async fn send(&self, bodies: impl IntoIterator<Item = Body>) -> Result<(), CallError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(CallError::Closed("the other side ended the stream".into()));
+        }
+        let packets = bodies.into_iter().map(|body| self.item(body));
+        tokio::select! {
+            biased;
+            sent = self.shared.outbox.send(packets) => {
+                if sent { Ok(()) } else { Err(CallError::Closed(self.shared.why())) }
+            }
+            () = self.until_closed() => Err(CallError::Closed("the other side ended the stream".into())),
+        }
+    }
+
+    /// Sends our end, unless it was sent.
+    pub(crate) fn end(&self, end: Result<(), RpcError>) {
+        let body = match end {
+            Ok(()) => good_end(),
+            Err(error) => error.body(),
+        };
+        self.shared.end(self.key, true, body, true);
+    }
+}
+
+/// Where a handler reads what the caller streams.
+pub struct Inlet(pub(crate) Arc<Stream>);
+
+impl Inlet {
+    /// The next item; `None` at the end, an error if the caller ended with one or is gone.
+    pub async fn recv(&mut self) -> Option<Result<Body, CallError>> {
+        self.0.pipe.recv().await
+    }
+
+    /// Moves what is there to `out`, waiting for one item at least; 0 at the end.
+    ///
+    /// # Errors
+    /// If the caller ended with an error, or is gone.
+    pub async fn recv_many(&mut self, out: &mut Vec<Body>) -> Result<usize, CallError> {
+        self.0.pipe.recv_many(out).await
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        self.0.pipe.abandon();
+    }
+}
+
+/// Where a handler writes what streams to the caller. Clones write to the same stream; it ends when the handler returns.
+#[derive(Clone)]
+pub struct Outlet(pub(crate) Arc<Stream>);
+
+impl Outlet {
+    /// Sends an item, waiting while too much is under way.
+    ///
+    /// # Errors
+    /// [`CallError::Closed`] if the caller wants no more or is gone.
+    pub async fn send(&mut self, body: Body) -> Result<(), CallError> {
+        self.0.send([body]).await
+    }
+
+    /// Sends items in one go.
+    ///
+    /// # Errors
+    /// [`CallError::Closed`] if the caller wants no more or is gone; some may have been sent.
+    pub async fn send_many(&mut self, bodies: Vec<Body>) -> Result<(), CallError> {
+        self.0.send(bodies).await
+    }
+
+    /// Waits until the caller wants no more or is gone.
+    pub async fn closed(&self) {
+        self.0.until_closed().await;
+    }
+}
+
+/// A stream that we asked for. Dropping it tells the other side to stop.
+pub struct Source {
+    pub(crate) stream: Arc<Stream>,
+    /// Of a duplex: the [`Sink`] ends it.
+    pub(crate) shared_with_sink: bool,
+}
+
+impl Source {
+    /// The next item; `None` at the end, an error if the stream ended with one.
+    pub async fn recv(&mut self) -> Option<Result<Body, CallError>> {
+        let item = self.stream.pipe.recv().await;
+        if !matches!(item, Some(Ok(_))) && !self.shared_with_sink {
+            self.stream.end(Ok(()));
+        }
+        item
+    }
+
+    /// Moves what is there to `out`, waiting for one item at least; 0 at the end.
+    ///
+    /// # Errors
+    /// If the stream ended with an error, or the connection is gone.
+    pub async fn recv_many(&mut self, out: &mut Vec<Body>) -> Result<usize, CallError> {
+        let count = self.stream.pipe.recv_many(out).await;
+        if !matches!(count, Ok(1..)) && !self.shared_with_sink {
+            self.stream.end(Ok(()));
+        }
+        count
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.stream.pipe.abandon();
+        self.stream.end(Ok(()));
+    }
+}
+
+/// A stream that we send. Dropping it ends it.
+pub struct Sink {
+    pub(crate) stream: Arc<Stream>,
+}
+
+impl Sink {
+    /// Sends an item, waiting while too much is under way.
+    ///
+    /// # Errors
+    /// [`CallError`] if the other side takes no more; [`Sink::end`] says why.
+    pub async fn send(&mut self, body: Body) -> Result<(), CallError> {
+        self.stream.send([body]).await
+    }
+
+    /// Sends items in one go.
+    ///
+    /// # Errors
+    /// [`CallError`] if the other side takes no more; some may have been sent.
+    pub async fn send_many(&mut self, bodies: Vec<Body>) -> Result<(), CallError> {
+        self.stream.send(bodies).await
+    }
+
+    /// Waits until the other side takes no more or is gone.
+    pub async fn closed(&self) {
+        self.stream.until_closed().await;
+    }
+
+    /// Ends the stream, and waits until the other side has ended it too. Not for the sink of a duplex, whose
+    /// [`Source`] still brings items: drop that one.
+    ///
+    /// # Errors
+    /// The error with which the other side ended it.
+    pub async fn end(self) -> Result<(), CallError> {
+        self.stream.end(Ok(()));
+        let mut rest = Vec::new();
+        while self.stream.pipe.recv_many(&mut rest).await? > 0 {
+            rest.clear();
+        }
+        Ok(())
+    }
+
+    /// Ends the stream with an error.
+    pub fn fail(self, error: RpcError) {
+        self.stream.end(Err(error));
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.stream.end(Ok(()));
+    }
+}
