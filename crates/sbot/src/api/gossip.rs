@@ -1,0 +1,372 @@
+//! `gossip.*`: known peers, and dialing by hand.
+//!
+//! Sources: `ssb-gossip/index.js` 1.1, `pull-ping/index.js`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sbot_feed::FeedId;
+use sbot_multiserver::Address;
+use sbot_rpc::{Body, Call, Inlet, Outlet, Registry};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::args::{Args, feed_id, field, truthy};
+use super::failure::Failure;
+use super::register::{answer as method, source};
+use super::{Caller, Context, Stop, ended, json as answer, nothing};
+
+/// Offers these methods.
+pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Registry<Caller> {
+    registry = method!(registry, ctx, sync "gossip.peers" |ctx, _| peers(ctx));
+    registry = method!(registry, ctx, sync "gossip.get" |ctx, args| get(ctx, args));
+    registry = method!(registry, ctx, sync "gossip.add" |ctx, args| add(ctx, args));
+    registry = method!(registry, ctx, sync "gossip.remove" |ctx, args| remove(ctx, args));
+    registry = method!(registry, ctx, asynchronous "gossip.connect" |ctx, args| connect(ctx, args).await);
+    registry = method!(registry, ctx, asynchronous "gossip.disconnect" |ctx, args| disconnect(ctx, args).await);
+    registry = method!(registry, ctx, sync "gossip.reconnect" |ctx, _| reconnect(ctx));
+    registry = method!(registry, ctx, sync "gossip.enable" |ctx, args| enable(ctx, args, true));
+    registry = method!(registry, ctx, sync "gossip.disable" |ctx, args| enable(ctx, args, false));
+    registry = method!(registry, ctx, sync "gossip.help" |_, _| help());
+    registry = source!(registry, ctx, "gossip.changes" | ctx, _, _, out | changes(ctx, out).await);
+    register_ping(registry, ctx, "gossip.ping")
+}
+
+/// Offers [`ping`] under a name.
+pub(super) fn register_ping(registry: Registry<Caller>, ctx: &Arc<Context>, name: &str) -> Registry<Caller> {
+    let ctx = Arc::clone(ctx);
+    registry.duplex(name, move |call: Call<Caller>, mut input, mut out| {
+        let ctx = Arc::clone(&ctx);
+        async move { ended(ping(&ctx, &Args::parse(&call.args)?, &mut input, &mut out).await) }
+    })
+}
+
+/// What comes of a request that takes a while.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
+
+/// What the API needs of the peer manager.
+pub trait Peers: Send + Sync {
+    /// All known peers, in the order in which they became known.
+    fn list(&self) -> Vec<Peer>;
+    /// Remembers a peer under an address; counts one announcement more if it is known. `None` if the address is ours.
+    ///
+    /// # Errors
+    /// If there are too many, or the address can't be dialed at all.
+    fn add(&self, address: &str, key: &FeedId, source: Option<&str>) -> Result<Option<Peer>, Failure>;
+    /// Forgets a peer; answers whether it was known.
+    fn remove(&self, key: &FeedId) -> bool;
+    /// Dials a known peer; comes back when the connection is up. A peer that is connected already stays so.
+    fn connect(&self, key: FeedId) -> Pending<'_, Peer>;
+    /// Hangs up; comes back when the connection is closed. Answers whether there was one.
+    fn disconnect(&self, key: FeedId) -> Pending<'_, bool>;
+    /// Hangs up on everyone and dials again.
+    fn reconnect(&self);
+    /// What happens to peers.
+    fn changes(&self) -> broadcast::Receiver<PeerChange>;
+    /// Switches dialing of itself on or off (`conn.start`, `conn.stop`).
+    fn schedule(&self, on: bool);
+    /// Switches a kind of discovery on or off (`gossip.enable`, `gossip.disable`).
+    ///
+    /// # Errors
+    /// If there is no such kind.
+    fn enable(&self, kind: &str, on: bool) -> Result<(), Failure>;
+}
+
+/// A known peer, as `gossip.peers` shows it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Peer {
+    /// Where it listens, as a multiserver address.
+    pub address: String,
+    /// Its key.
+    #[serde(serialize_with = "as_text")]
+    pub key: FeedId,
+    /// Its host, if the address has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Its port, if the address has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Where the address comes from: `manual`, `stored`, `seed`, `local`…
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// How often it was announced.
+    pub announcers: u32,
+    /// How long connections lasted, in milliseconds.
+    pub duration: Option<Durations>,
+    /// What is going on with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<PeerState>,
+    /// Since when, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_change: Option<f64>,
+    /// How often dialing has failed in a row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<u32>,
+    /// Whether we dialed (and not it us).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<bool>,
+}
+
+/// Figures of how long connections lasted.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Durations {
+    /// The mean, in milliseconds.
+    pub mean: f64,
+    /// The standard deviation.
+    pub stdev: f64,
+    /// How many there were.
+    pub count: u32,
+    /// The sum.
+    pub sum: f64,
+    /// The sum of squares.
+    pub sqsum: f64,
+}
+
+/// What is going on with a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerState {
+    /// It is being dialed.
+    Connecting,
+    /// It is connected.
+    Connected,
+    /// The connection is being closed.
+    Disconnecting,
+}
+
+/// Something that happened to a peer.
+#[derive(Debug, Clone)]
+pub struct PeerChange {
+    /// What.
+    pub kind: PeerChangeKind,
+    /// To whom.
+    pub peer: Peer,
+}
+
+/// What happened to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerChangeKind {
+    /// It became known.
+    Discover,
+    /// It is connected.
+    Connect,
+    /// It couldn't be connected.
+    ConnectFailure,
+    /// It is no longer connected.
+    Disconnect,
+    /// It was forgotten.
+    Remove,
+}
+
+fn as_text<S: serde::Serializer>(id: &FeedId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
+
+/// `gossip.peers`.
+pub(super) fn peers(ctx: &Context) -> Result<Body, Failure> {
+    answer(&ctx.peers.list())
+}
+
+/// A peer's key, from an id or from what has one in `key`.
+fn key_of(value: &Value) -> Result<FeedId, Failure> {
+    feed_id(value)
+        .or_else(|| feed_id(field(value, "key")))
+        .ok_or_else(|| Failure::new(format!("must provide id:{value}")))
+}
+
+fn find(ctx: &Context, key: &FeedId) -> Option<Peer> {
+    ctx.peers.list().into_iter().find(|peer| peer.key == *key)
+}
+
+/// `gossip.get(id)`: one known peer, `false` if it isn't known.
+pub(super) fn get(ctx: &Context, args: &Args<'_>) -> Result<Body, Failure> {
+    match find(ctx, &key_of(&args.value(0)?)?) {
+        Some(peer) => answer(&peer),
+        None => Ok(nothing()),
+    }
+}
+
+/// An address and the key in it, from what clients send: a multiserver address, `host:port:@key`, or an object with
+/// `address` or with `host`, `port` and `key`.
+fn address_of(value: &Value) -> Result<(String, FeedId), Failure> {
+    let invalid = || Failure::new(format!("not a valid address:{value}"));
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Object(_) => match field(value, "address").as_str() {
+            Some(address) => address.to_owned(),
+            None => {
+                let host = field(value, "host").as_str().ok_or_else(invalid)?;
+                let port = field(value, "port").as_u64().ok_or_else(invalid)?;
+                let key = feed_id(field(value, "key")).ok_or_else(|| Failure::new("address must have ed25519 key"))?;
+                format!("{host}:{port}:{key}")
+            }
+        },
+        _ => return Err(invalid()),
+    };
+    parse_address(&text).ok_or_else(invalid)
+}
+
+pub(super) fn parse_address(text: &str) -> Option<(String, FeedId)> {
+    let modern = if text.contains('~') { text.to_owned() } else { from_legacy(text)? };
+    let address: Address = modern.parse().ok()?;
+    Some((modern, address.key()?))
+}
+
+/// `host:port:@key` as a multiserver address.
+fn from_legacy(text: &str) -> Option<String> {
+    let (rest, key) = text.rsplit_once(':')?;
+    let (host, port) = rest.rsplit_once(':')?;
+    let port: u16 = port.parse().ok()?;
+    let key = key.parse::<FeedId>().ok()?.to_string();
+    let key = key.strip_prefix('@')?.strip_suffix(".ed25519")?;
+    let scheme = if host.ends_with(".onion") { "onion" } else { "net" };
+    (!host.is_empty()).then(|| format!("{scheme}:{host}:{port}~shs:{key}"))
+}
+
+/// `gossip.add(address, source)`: answers the peer, `false` if the address is ours.
+pub(super) fn add(ctx: &Context, args: &Args<'_>) -> Result<Body, Failure> {
+    let (address, key) = address_of(&args.required(0)?)?;
+    if key == ctx.id {
+        return Ok(nothing());
+    }
+    let source = args.value(1)?;
+    match ctx.peers.add(&address, &key, source.as_str())? {
+        Some(peer) => answer(&peer),
+        None => Ok(nothing()),
+    }
+}
+
+/// `gossip.remove(id)`.
+pub(super) fn remove(ctx: &Context, args: &Args<'_>) -> Result<Body, Failure> {
+    let value = args.value(0)?;
+    let key = key_of(&value).or_else(|error| address_of(&value).map(|(_, key)| key).map_err(|_| error))?;
+    ctx.peers.remove(&key);
+    Ok(nothing())
+}
+
+/// `gossip.connect(id or address)`: remembers the peer and dials it; answers it when the connection is up.
+pub(super) async fn connect(ctx: &Context, args: &Args<'_>) -> Result<Body, Failure> {
+    let value = args.value(0)?;
+    if !truthy(&value) {
+        return Err(Failure::new("gossip.connect: an address or the id of a known peer must be given"));
+    }
+    let key = match feed_id(&value) {
+        Some(key) if find(ctx, &key).is_some() => key,
+        Some(key) => return Err(Failure::new(format!("no known address for peer:{key}"))),
+        None => {
+            let (address, key) = address_of(&value)?;
+            if key == ctx.id {
+                return Err(Failure::new(format!("{address} is our own address")));
+            }
+            ctx.peers.add(&address, &key, Some("manual"))?;
+            key
+        }
+    };
+    answer(&ctx.peers.connect(key).await?)
+}
+
+/// `gossip.disconnect(id)`.
+pub(super) async fn disconnect(ctx: &Context, args: &Args<'_>) -> Result<Body, Failure> {
+    let value = args.value(0)?;
+    let key = key_of(&value).or_else(|error| address_of(&value).map(|(_, key)| key).map_err(|_| error))?;
+    ctx.peers.disconnect(key).await?;
+    Ok(nothing())
+}
+
+/// `gossip.reconnect`: answers the time.
+pub(super) fn reconnect(ctx: &Context) -> Result<Body, Failure> {
+    ctx.peers.reconnect();
+    answer(&milliseconds(ctx))
+}
+
+fn milliseconds(ctx: &Context) -> i64 {
+    // whole milliseconds fit for the next 280,000 years
+    (ctx.clock)() as i64
+}
+
+/// `gossip.enable(kind)` and `gossip.disable(kind)`.
+pub(super) fn enable(ctx: &Context, args: &Args<'_>, on: bool) -> Result<Body, Failure> {
+    let kind = args.value(0)?;
+    let kind =
+        if truthy(&kind) { kind.as_str().map_or_else(|| kind.to_string(), str::to_owned) } else { "global".into() };
+    ctx.peers.enable(&kind, on)?;
+    let what = if on { "enabled" } else { "disabled" };
+    Ok(super::paint::text(&format!("{what} gossip type {kind}")))
+}
+
+/// `gossip.changes`: `{type, peer}`.
+pub(super) async fn changes(ctx: &Context, out: &mut Outlet) -> Result<(), Stop> {
+    let mut changes = ctx.peers.changes();
+    loop {
+        tokio::select! {
+            change = changes.recv() => match change {
+                Ok(change) => out.send(answer(&json!({"type": change.kind, "peer": change.peer}))?).await?,
+                Err(RecvError::Lagged(missed)) => tracing::debug!(missed, "a reader of gossip.changes is too slow"),
+                Err(RecvError::Closed) => return Ok(()),
+            },
+            () = out.closed() => return Ok(()),
+        }
+    }
+}
+
+/// What `status` says of peers: those that are connected.
+pub(super) fn status(ctx: &Context) -> Map<String, Value> {
+    let connected = ctx.peers.list().into_iter().filter(|peer| peer.state == Some(PeerState::Connected));
+    connected
+        .map(|peer| {
+            let shown = json!({
+                "address": peer.address, "source": peer.source, "state": peer.state, "stateChange": peer.state_change,
+                "failure": peer.failure, "client": peer.client, "stats": {"duration": peer.duration},
+            });
+            (peer.key.to_string(), shown)
+        })
+        .collect()
+}
+
+/// The shortest and the longest time between two pings, and the one taken if none is asked for.
+const PING: (Duration, Duration, Duration) =
+    (Duration::from_secs(10), Duration::from_secs(30 * 60), Duration::from_secs(5 * 60));
+
+/// `gossip.ping({timeout})`: answers every clock reading with ours; `timeout` milliseconds later it is our turn to begin.
+///
+/// Whoever reads nothing for long is found out by the readings that don't come.
+pub(super) async fn ping(ctx: &Context, args: &Args<'_>, input: &mut Inlet, out: &mut Outlet) -> Result<(), Stop> {
+    let asked = field(&args.value(0)?, "timeout").as_f64();
+    let pause = asked.map_or(PING.2, |millis| Duration::from_millis(millis.max(0.0) as u64)).clamp(PING.0, PING.1);
+    let (mut ours, mut turn) = (false, None);
+    loop {
+        let wait = async {
+            match turn {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            reading = input.recv() => {
+                let Some(reading) = reading else { return Ok(()) };
+                reading?;
+                if ours {
+                    // the answer to our reading
+                    ours = false;
+                    continue;
+                }
+                turn = Some(tokio::time::Instant::now() + pause);
+            }
+            () = wait => {
+                ours = true;
+                turn = None;
+            }
+        }
+        out.send(answer(&milliseconds(ctx))?).await?;
+    }
+}
+
+/// `gossip.help`.
+pub(super) fn help() -> Result<Body, Failure> {
+    answer(&super::help::gossip())
+}
