@@ -114,7 +114,7 @@ fn without_a_server_commands_end_with_3_and_say_what_was_tried_and_what_to_do() 
 fn with_a_secret_the_tcp_port_is_tried_too() {
     let world = World::new();
     assert_eq!(world.run(&["keygen", world.path().join("secret").to_str().unwrap()]).code(), 0);
-    world.run(&["whoami"]).assert(3, "net:localhost:1");
+    world.run(&["whoami"]).assert(3, "localhost:1 (nobody answers)");
 }
 
 #[test]

@@ -3,20 +3,16 @@
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use sbot_feed::Keypair;
-use sbot_multiserver::{Address, Connection};
+use sbot_multiserver::{Address, AddressError, DialError, DialSettings, Dialer, Route};
 use sbot_rpc::{Body, CallError, Limits, Peer, Registry, Session};
 
 use super::arguments::Arg;
 use super::failure::{Code, Failure};
 use super::output::Output;
 use crate::config::{Config, Loaded, secret};
-
-/// Time for a connection and its handshake: the server is this machine's, or was named by hand.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The runtime of a command: it does one thing at a time.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
@@ -28,12 +24,28 @@ pub(super) struct Client {
     peer: Peer,
 }
 
-/// Why one way to the server didn't work.
+/// Why dialing didn't work.
 enum Tried {
     /// Nobody is there.
-    Nobody(String),
-    /// Somebody is there, and it went wrong.
+    Nobody(DialError),
+    /// Somebody is there, and doesn't shake hands.
+    Stranger(DialError),
+    /// It can't work.
     Failed(Failure),
+}
+
+impl From<DialError> for Tried {
+    fn from(error: DialError) -> Self {
+        match error {
+            DialError::Connect { .. } | DialError::TimedOut { what: "connection", .. } | DialError::All(_) => {
+                Self::Nobody(error)
+            }
+            DialError::TimedOut { .. } | DialError::Handshake { .. } => Self::Stranger(error),
+            DialError::Unknown { .. } | DialError::NoKey { .. } => {
+                Self::Failed(Failure::from_error(Code::Usage, error))
+            }
+        }
+    }
 }
 
 impl Client {
@@ -42,62 +54,62 @@ impl Client {
     pub(super) async fn connect(loaded: &Loaded) -> Result<Self, Failure> {
         let config = &loaded.config;
         if let Some(remote) = &loaded.remote {
-            return match Self::dial(config, remote).await {
+            let address: Address = remote
+                .parse()
+                .map_err(|error: AddressError| Failure::from_error(Code::Usage, error).context("--remote"))?;
+            return match Self::dial(config, &address).await {
                 Ok(client) => Ok(client),
-                Err(Tried::Nobody(why)) => Err(Failure::new(Code::NoServer, format!("no server at {remote}: {why}"))),
-                Err(Tried::Failed(failure)) => Err(failure.context(format!("can't use the server at {remote}"))),
+                Err(Tried::Nobody(error)) => Err(Failure::from_error(Code::NoServer, error)),
+                Err(Tried::Stranger(error)) => Err(Failure::from_error(Code::Failed, error)),
+                Err(Tried::Failed(failure)) => Err(failure),
             };
         }
         let socket = config.socket_path();
-        let at_socket = match Self::open_socket(&socket).await {
+        let at_socket = match Self::open_socket(&socket).await? {
             Ok(client) => return Ok(client),
-            Err(Tried::Nobody(why)) => why,
-            Err(Tried::Failed(failure)) => return Err(failure),
+            Err(why) => why,
         };
         let mut tried = format!("{} ({at_socket})", socket.display());
-        if let Some(address) = own_address(config)? {
-            match Self::dial(config, &address).await {
+        if let Some((place, address)) = own_address(config)? {
+            let why = match Self::dial(config, &address).await {
                 Ok(client) => return Ok(client),
-                Err(Tried::Nobody(why)) => {
-                    let shown = address.split('~').next().unwrap_or_default();
-                    tried.push_str(&format!(" and {shown} ({why})"));
-                }
                 Err(Tried::Failed(failure)) => return Err(failure),
-            }
+                Err(Tried::Nobody(_)) => "nobody answers",
+                Err(Tried::Stranger(_)) => "what answers there has another key or network",
+            };
+            tried.push_str(&format!(" and {place} ({why})"));
         }
         let failure =
             Failure::new(Code::NoServer, format!("no server is running for {}: tried {tried}", config.path.display()));
         Err(failure.hint(format!("start one with: sbot server --path {}", config.path.display())))
     }
 
-    async fn open_socket(path: &Path) -> Result<Self, Tried> {
-        let stream = match tokio::net::UnixStream::connect(path).await {
-            Ok(stream) => stream,
-            Err(error) => {
-                return Err(match error.kind() {
-                    ErrorKind::NotFound => Tried::Nobody("there is no socket".into()),
-                    ErrorKind::ConnectionRefused => Tried::Nobody("nobody listens on it".into()),
-                    ErrorKind::PermissionDenied => Tried::Failed(
-                        Failure::from_error(Code::Refused, error).context(format!("can't open {}", path.display())),
-                    ),
-                    _ => Tried::Failed(Failure::from(error).context(format!("can't open {}", path.display()))),
-                });
+    /// The inner error says why there is no server.
+    async fn open_socket(path: &Path) -> Result<Result<Self, &'static str>, Failure> {
+        match tokio::net::UnixStream::connect(path).await {
+            Ok(stream) => {
+                let (read, write) = stream.into_split();
+                Ok(Ok(Self::over(Box::new(read), Box::new(write))))
             }
-        };
-        let (read, write) = stream.into_split();
-        Ok(Self::over(Box::new(read), Box::new(write)))
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound => Ok(Err("there is no socket")),
+                ErrorKind::ConnectionRefused => Ok(Err("nobody listens on it")),
+                kind => {
+                    let code = if kind == ErrorKind::PermissionDenied { Code::Refused } else { Code::Failed };
+                    Err(Failure::from_error(code, error).context(format!("can't open {}", path.display())))
+                }
+            },
+        }
     }
 
     /// Dials a multiserver address with our own key.
-    async fn dial(config: &Config, address: &str) -> Result<Self, Tried> {
-        let usage = |text: String| Tried::Failed(Failure::usage(text));
-        let address: Address =
-            address.parse().map_err(|error| usage(format!("{address} is no multiserver address: {error}")))?;
+    async fn dial(config: &Config, address: &Address) -> Result<Self, Tried> {
         let keypair = own_keypair(config).map_err(Tried::Failed)?;
-        let connection: Connection = sbot_multiserver::dial(&address, &config.caps.shs, &keypair)
-            .await
-            .map_err(|error| Tried::Nobody(error.to_string()))?;
-        Ok(Self::over(connection.read, connection.write))
+        let settings = DialSettings { handshake_timeout: config.timers.handshake, ..DialSettings::default() };
+        match Dialer::new(config.caps.shs, keypair, settings).dial(address).await {
+            Ok(connection) => Ok(Self::over(connection.read, connection.write)),
+            Err(error) => Err(Tried::from(error)),
+        }
     }
 
     fn over(
@@ -138,8 +150,8 @@ impl Client {
     }
 }
 
-/// Our own server's TCP address, if there is a key to dial it with.
-fn own_address(config: &Config) -> Result<Option<String>, Failure> {
+/// Our own server's TCP address, without and with its key, if there is a key to dial it with.
+fn own_address(config: &Config) -> Result<Option<(String, Address)>, Failure> {
     let Some(net) = config.connections.net.first() else { return Ok(None) };
     let keypair = match own_keypair(config) {
         Ok(keypair) => keypair,
@@ -151,21 +163,8 @@ fn own_address(config: &Config) -> Result<Option<String>, Failure> {
         None | Some("::" | "0.0.0.0" | "") => "localhost",
         Some(host) => host,
     };
-    let key = keypair.id().to_string();
-    let key = key.trim_start_matches('@').trim_end_matches(".ed25519");
-    Ok(Some(format!("net:{}:{}~shs:{key}", escaped(host), net.port)))
-}
-
-/// A host in a multiserver address: colons and the other separators are escaped by `!`.
-fn escaped(host: &str) -> String {
-    let mut out = String::new();
-    for c in host.chars() {
-        if matches!(c, ':' | '~' | ';' | '!') {
-            out.push('!');
-        }
-        out.push(c);
-    }
-    out
+    let address = Address::new(vec![Route::net(host, net.port, &keypair.id())]);
+    Ok(address.map(|address| (format!("{host}:{}", net.port), address)))
 }
 
 fn own_keypair(config: &Config) -> Result<Keypair, Failure> {
