@@ -23,18 +23,18 @@ use super::{Caller, Context, Stop, blocking, json as answer, nothing};
 
 /// Offers these methods.
 pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Registry<Caller> {
-    registry = source!(registry, ctx, "blobs.get" | ctx, _, args, out | get(ctx, args, out).await);
-    registry = source!(registry, ctx, "blobs.getSlice" | ctx, _, args, out | get_slice(ctx, args, out).await);
-    registry = method!(registry, ctx, asynchronous "blobs.rm" |ctx, args| rm(ctx, args).await);
-    registry = source!(registry, ctx, "blobs.ls" | ctx, _, args, out | ls(ctx, args, out).await);
-    registry = method!(registry, ctx, asynchronous "blobs.has" |ctx, args| has(ctx, args).await);
-    registry = method!(registry, ctx, asynchronous "blobs.size" |ctx, args| size(ctx, args).await);
-    registry = method!(registry, ctx, asynchronous "blobs.meta" |ctx, args| meta(ctx, args).await);
-    registry = method!(registry, ctx, asynchronous "blobs.want" |ctx, args| want(ctx, args).await);
-    registry = method!(registry, ctx, asynchronous "blobs.push" |ctx, args| push(ctx, args));
-    registry = source!(registry, ctx, "blobs.changes" | ctx, _, _, out | changes(ctx, out).await);
-    registry = source!(registry, ctx, "blobs.createWants" | ctx, caller, _, out | create_wants(ctx, caller, out).await);
-    registry = method!(registry, ctx, sync "blobs.help" |_, _| answer(&super::help::blobs()));
+    registry = source!(registry, ctx, "blobs.get", |ctx, _, args, out| get(ctx, args, out).await);
+    registry = source!(registry, ctx, "blobs.getSlice", |ctx, _, args, out| get_slice(ctx, args, out).await);
+    registry = method!(registry, ctx, asynchronous, "blobs.rm", |ctx, args| rm(ctx, args).await);
+    registry = source!(registry, ctx, "blobs.ls", |ctx, _, args, out| ls(ctx, args, out).await);
+    registry = method!(registry, ctx, asynchronous, "blobs.has", |ctx, args| has(ctx, args).await);
+    registry = method!(registry, ctx, asynchronous, "blobs.size", |ctx, args| size(ctx, args).await);
+    registry = method!(registry, ctx, asynchronous, "blobs.meta", |ctx, args| meta(ctx, args).await);
+    registry = method!(registry, ctx, asynchronous, "blobs.want", |ctx, args| want(ctx, args).await);
+    registry = method!(registry, ctx, asynchronous, "blobs.push", |ctx, args| push(ctx, args));
+    registry = source!(registry, ctx, "blobs.changes", |ctx, _, _, out| changes(ctx, out).await);
+    registry = source!(registry, ctx, "blobs.createWants", |ctx, caller, _, out| create_wants(ctx, caller, out).await);
+    registry = method!(registry, ctx, sync, "blobs.help", |_, _| answer(&super::help::blobs()));
     let ctx = Arc::clone(ctx);
     registry.sink("blobs.add", move |call: Call<Caller>, mut input| {
         let ctx = Arc::clone(&ctx);

@@ -16,15 +16,15 @@ use super::{Caller, Context, Stop, json as answer, nothing};
 
 /// Offers these methods.
 pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Registry<Caller> {
-    registry = method!(registry, ctx, sync "conn.remember" |ctx, args| remember(ctx, args));
-    registry = method!(registry, ctx, sync "conn.forget" |ctx, args| forget(ctx, args));
-    registry = method!(registry, ctx, sync "conn.dbPeers" |ctx, _| db_peers(ctx));
-    registry = method!(registry, ctx, asynchronous "conn.connect" |ctx, args| connect(ctx, args).await);
-    registry = method!(registry, ctx, asynchronous "conn.disconnect" |ctx, args| disconnect(ctx, args).await);
-    registry = method!(registry, ctx, sync "conn.start" |ctx, _| schedule(ctx, true));
-    registry = method!(registry, ctx, sync "conn.stop" |ctx, _| schedule(ctx, false));
-    registry = source!(registry, ctx, "conn.peers" | ctx, _, _, out | stream(ctx, Shown::Connected, out).await);
-    registry = source!(registry, ctx, "conn.stagedPeers" | ctx, _, _, out | stream(ctx, Shown::Staged, out).await);
+    registry = method!(registry, ctx, sync, "conn.remember", |ctx, args| remember(ctx, args));
+    registry = method!(registry, ctx, sync, "conn.forget", |ctx, args| forget(ctx, args));
+    registry = method!(registry, ctx, sync, "conn.dbPeers", |ctx, _| db_peers(ctx));
+    registry = method!(registry, ctx, asynchronous, "conn.connect", |ctx, args| connect(ctx, args).await);
+    registry = method!(registry, ctx, asynchronous, "conn.disconnect", |ctx, args| disconnect(ctx, args).await);
+    registry = method!(registry, ctx, sync, "conn.start", |ctx, _| schedule(ctx, true));
+    registry = method!(registry, ctx, sync, "conn.stop", |ctx, _| schedule(ctx, false));
+    registry = source!(registry, ctx, "conn.peers", |ctx, _, _, out| stream(ctx, Shown::Connected, out).await);
+    registry = source!(registry, ctx, "conn.stagedPeers", |ctx, _, _, out| stream(ctx, Shown::Staged, out).await);
     gossip::register_ping(registry, ctx, "conn.ping")
 }
 
@@ -93,7 +93,8 @@ fn address<'a>(args: &Args<'_>, value: &'a Value) -> Result<&'a str, Failure> {
 
 /// The key of the peer that is known under an address.
 fn key_at(ctx: &Context, address: &str) -> Option<sbot_feed::FeedId> {
-    ctx.peers.list().into_iter().find(|peer| peer.address == address).map(|peer| peer.key)
+    let (_, key) = gossip::parse_address(address)?;
+    ctx.peers.list().into_iter().find(|peer| peer.key == key).map(|peer| peer.key)
 }
 
 /// `conn.remember(address, data)`.

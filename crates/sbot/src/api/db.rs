@@ -22,15 +22,15 @@ use crate::content::is_link;
 
 /// Offers these methods.
 pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Registry<Caller> {
-    registry = method!(registry, ctx, asynchronous "get" |ctx, args| get(ctx, args).await);
-    registry = method!(registry, ctx, asynchronous "publish" |ctx, args| publish(ctx, args).await);
-    registry = method!(registry, ctx, asynchronous "add" |ctx, args| add(ctx, args).await);
-    registry = method!(registry, ctx, asynchronous "getLatest" |ctx, args| latest_message(ctx, args).await);
-    registry = method!(registry, ctx, asynchronous "latestSequence" |ctx, args| latest_sequence(ctx, args));
-    registry = method!(registry, ctx, asynchronous "getFeedState" |ctx, args| feed_state(ctx, args));
-    registry = method!(registry, ctx, asynchronous "getVectorClock" |ctx, _| vector_clock(ctx));
-    registry = method!(registry, ctx, asynchronous "del" |_, args| del(args));
-    registry = source!(registry, ctx, "latest" | ctx, _, _, out | latest(ctx, out).await);
+    registry = method!(registry, ctx, asynchronous, "get", |ctx, args| get(ctx, args).await);
+    registry = method!(registry, ctx, asynchronous, "publish", |ctx, args| publish(ctx, args).await);
+    registry = method!(registry, ctx, asynchronous, "add", |ctx, args| add(ctx, args).await);
+    registry = method!(registry, ctx, asynchronous, "getLatest", |ctx, args| latest_message(ctx, args).await);
+    registry = method!(registry, ctx, asynchronous, "latestSequence", |ctx, args| latest_sequence(ctx, args));
+    registry = method!(registry, ctx, asynchronous, "getFeedState", |ctx, args| feed_state(ctx, args));
+    registry = method!(registry, ctx, asynchronous, "getVectorClock", |ctx, _| vector_clock(ctx));
+    registry = method!(registry, ctx, asynchronous, "del", |_, args| del(args));
+    registry = source!(registry, ctx, "latest", |ctx, _, _, out| latest(ctx, out).await);
     let ctx = Arc::clone(ctx);
     registry.sink("createWriteStream", move |_: Call<Caller>, mut input| {
         let ctx = Arc::clone(&ctx);

@@ -20,22 +20,16 @@ use crate::social::Hops;
 
 /// Offers these methods.
 pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Registry<Caller> {
-    registry = method!(registry, ctx, asynchronous "friends.isFollowing" |ctx, args| is_following(ctx, args));
-    registry = method!(registry, ctx, asynchronous "friends.isBlocking" |ctx, args| is_blocking(ctx, args));
-    registry = method!(registry, ctx, asynchronous "friends.hops" |ctx, args| hops(ctx, args).await);
-    registry = method!(registry, ctx, asynchronous "friends.get" |ctx, args| get(ctx, args).await);
-    registry = method!(registry, ctx, sync "friends.onEdge" |_, _| on_edge());
-    registry = method!(registry, ctx, sync "friends.help" |_, _| help());
-    registry = source!(registry, ctx, "friends.hopStream" | ctx, _, args, out | hop_stream(ctx, args, out).await);
-    registry = source!(
-        registry,
-        ctx,
-        "friends.createFriendStream" | ctx,
-        _,
-        args,
-        out | { friend_stream(ctx, args, out).await }
-    );
-    source!(registry, ctx, "friends.stream" | ctx, _, _, out | stream(ctx, out).await)
+    registry = method!(registry, ctx, asynchronous, "friends.isFollowing", |ctx, args| is_following(ctx, args));
+    registry = method!(registry, ctx, asynchronous, "friends.isBlocking", |ctx, args| is_blocking(ctx, args));
+    registry = method!(registry, ctx, asynchronous, "friends.hops", |ctx, args| hops(ctx, args).await);
+    registry = method!(registry, ctx, asynchronous, "friends.get", |ctx, args| get(ctx, args).await);
+    registry = method!(registry, ctx, sync, "friends.onEdge", |_, _| on_edge());
+    registry = method!(registry, ctx, sync, "friends.help", |_, _| help());
+    registry = source!(registry, ctx, "friends.hopStream", |ctx, _, args, out| hop_stream(ctx, args, out).await);
+    registry =
+        source!(registry, ctx, "friends.createFriendStream", |ctx, _, args, out| friend_stream(ctx, args, out).await);
+    source!(registry, ctx, "friends.stream", |ctx, _, _, out| stream(ctx, out).await)
 }
 
 /// How a relation is told.

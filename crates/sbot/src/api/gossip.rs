@@ -21,17 +21,17 @@ use super::{Caller, Context, Stop, ended, json as answer, nothing};
 
 /// Offers these methods.
 pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Registry<Caller> {
-    registry = method!(registry, ctx, sync "gossip.peers" |ctx, _| peers(ctx));
-    registry = method!(registry, ctx, sync "gossip.get" |ctx, args| get(ctx, args));
-    registry = method!(registry, ctx, sync "gossip.add" |ctx, args| add(ctx, args));
-    registry = method!(registry, ctx, sync "gossip.remove" |ctx, args| remove(ctx, args));
-    registry = method!(registry, ctx, asynchronous "gossip.connect" |ctx, args| connect(ctx, args).await);
-    registry = method!(registry, ctx, asynchronous "gossip.disconnect" |ctx, args| disconnect(ctx, args).await);
-    registry = method!(registry, ctx, sync "gossip.reconnect" |ctx, _| reconnect(ctx));
-    registry = method!(registry, ctx, sync "gossip.enable" |ctx, args| enable(ctx, args, true));
-    registry = method!(registry, ctx, sync "gossip.disable" |ctx, args| enable(ctx, args, false));
-    registry = method!(registry, ctx, sync "gossip.help" |_, _| help());
-    registry = source!(registry, ctx, "gossip.changes" | ctx, _, _, out | changes(ctx, out).await);
+    registry = method!(registry, ctx, sync, "gossip.peers", |ctx, _| peers(ctx));
+    registry = method!(registry, ctx, sync, "gossip.get", |ctx, args| get(ctx, args));
+    registry = method!(registry, ctx, sync, "gossip.add", |ctx, args| add(ctx, args));
+    registry = method!(registry, ctx, sync, "gossip.remove", |ctx, args| remove(ctx, args));
+    registry = method!(registry, ctx, asynchronous, "gossip.connect", |ctx, args| connect(ctx, args).await);
+    registry = method!(registry, ctx, asynchronous, "gossip.disconnect", |ctx, args| disconnect(ctx, args).await);
+    registry = method!(registry, ctx, sync, "gossip.reconnect", |ctx, _| reconnect(ctx));
+    registry = method!(registry, ctx, sync, "gossip.enable", |ctx, args| enable(ctx, args, true));
+    registry = method!(registry, ctx, sync, "gossip.disable", |ctx, args| enable(ctx, args, false));
+    registry = method!(registry, ctx, sync, "gossip.help", |_, _| help());
+    registry = source!(registry, ctx, "gossip.changes", |ctx, _, _, out| changes(ctx, out).await);
     register_ping(registry, ctx, "gossip.ping")
 }
 
@@ -55,7 +55,7 @@ pub trait Peers: Send + Sync {
     ///
     /// # Errors
     /// If there are too many, or the address can't be dialed at all.
-    fn add(&self, address: &str, key: &FeedId, source: Option<&str>) -> Result<Option<Peer>, Failure>;
+    fn add(&self, address: &Address, key: &FeedId, source: Option<&str>) -> Result<Option<Peer>, Failure>;
     /// Forgets a peer; answers whether it was known.
     fn remove(&self, key: &FeedId) -> bool;
     /// Dials a known peer; comes back when the connection is up. A peer that is connected already stays so.
@@ -193,39 +193,22 @@ pub(super) fn get(ctx: &Context, args: &Args<'_>) -> Result<Body, Failure> {
 
 /// An address and the key in it, from what clients send: a multiserver address, `host:port:@key`, or an object with
 /// `address` or with `host`, `port` and `key`.
-fn address_of(value: &Value) -> Result<(String, FeedId), Failure> {
+fn address_of(value: &Value) -> Result<(Address, FeedId), Failure> {
     let invalid = || Failure::new(format!("not a valid address:{value}"));
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Object(_) => match field(value, "address").as_str() {
-            Some(address) => address.to_owned(),
-            None => {
-                let host = field(value, "host").as_str().ok_or_else(invalid)?;
-                let port = field(value, "port").as_u64().ok_or_else(invalid)?;
-                let key = feed_id(field(value, "key")).ok_or_else(|| Failure::new("address must have ed25519 key"))?;
-                format!("{host}:{port}:{key}")
-            }
-        },
-        _ => return Err(invalid()),
-    };
-    parse_address(&text).ok_or_else(invalid)
+    if let Some(text) = value.as_str().or_else(|| field(value, "address").as_str()) {
+        return parse_address(text).ok_or_else(invalid);
+    }
+    let host = field(value, "host").as_str().ok_or_else(invalid)?;
+    let port = field(value, "port").as_u64().and_then(|port| u16::try_from(port).ok()).ok_or_else(invalid)?;
+    let key = feed_id(field(value, "key")).ok_or_else(|| Failure::new("address must have ed25519 key"))?;
+    Ok((Address::from_parts(host, port, &key).map_err(|_| invalid())?, key))
 }
 
-pub(super) fn parse_address(text: &str) -> Option<(String, FeedId)> {
-    let modern = if text.contains('~') { text.to_owned() } else { from_legacy(text)? };
-    let address: Address = modern.parse().ok()?;
-    Some((modern, address.key()?))
-}
-
-/// `host:port:@key` as a multiserver address.
-fn from_legacy(text: &str) -> Option<String> {
-    let (rest, key) = text.rsplit_once(':')?;
-    let (host, port) = rest.rsplit_once(':')?;
-    let port: u16 = port.parse().ok()?;
-    let key = key.parse::<FeedId>().ok()?.to_string();
-    let key = key.strip_prefix('@')?.strip_suffix(".ed25519")?;
-    let scheme = if host.ends_with(".onion") { "onion" } else { "net" };
-    (!host.is_empty()).then(|| format!("{scheme}:{host}:{port}~shs:{key}"))
+/// An address in either form, and the key in it.
+pub(super) fn parse_address(text: &str) -> Option<(Address, FeedId)> {
+    let address = Address::from_any(text).ok()?;
+    let key = address.key()?;
+    Some((address, key))
 }
 
 /// `gossip.add(address, source)`: answers the peer, `false` if the address is ours.

@@ -14,15 +14,15 @@ use super::{Caller, Context, gossip, json as answer, nothing};
 
 /// Offers these methods.
 pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Registry<Caller> {
-    registry = method!(registry, ctx, sync "whoami" |ctx, _| whoami(ctx));
-    registry = method!(registry, ctx, sync "version" |_, _| Ok(version()));
-    registry = method!(registry, ctx, sync "address" |ctx, args| address(ctx, args));
-    registry = method!(registry, ctx, sync "getAddress" |ctx, args| address(ctx, args));
-    registry = method!(registry, ctx, sync "multiserver.address" |ctx, args| address(ctx, args));
-    registry = method!(registry, ctx, asynchronous "auth" |ctx, args| auth(ctx, args));
-    registry = method!(registry, ctx, sync "status" |ctx, _| status(ctx));
-    registry = method!(registry, ctx, sync "progress" |ctx, _| progress(ctx));
-    method!(registry, ctx, sync "help" |_, _| help())
+    registry = method!(registry, ctx, sync, "whoami", |ctx, _| whoami(ctx));
+    registry = method!(registry, ctx, sync, "version", |_, _| Ok(version()));
+    registry = method!(registry, ctx, sync, "address", |ctx, args| address(ctx, args));
+    registry = method!(registry, ctx, sync, "getAddress", |ctx, args| address(ctx, args));
+    registry = method!(registry, ctx, sync, "multiserver.address", |ctx, args| address(ctx, args));
+    registry = method!(registry, ctx, asynchronous, "auth", |ctx, args| auth(ctx, args));
+    registry = method!(registry, ctx, sync, "status", |ctx, _| status(ctx));
+    registry = method!(registry, ctx, sync, "progress", |ctx, _| progress(ctx));
+    method!(registry, ctx, sync, "help", |_, _| help())
 }
 
 /// Where this server listens.

@@ -25,7 +25,7 @@ use crate::private::Boxes;
 
 /// Offers this method.
 pub(super) fn register(registry: Registry<Caller>, ctx: &Arc<Context>) -> Registry<Caller> {
-    source!(registry, ctx, "links" | ctx, _, args, out | stream(ctx, args, out).await)
+    source!(registry, ctx, "links", |ctx, _, args, out| stream(ctx, args, out).await)
 }
 
 /// One side of a link: nothing, a kind, or an id.

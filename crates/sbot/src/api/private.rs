@@ -19,9 +19,9 @@ use super::{Caller, Context, Stop, blocking, nothing};
 
 /// Offers these methods.
 pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Registry<Caller> {
-    registry = method!(registry, ctx, asynchronous "private.publish" |ctx, args| publish(ctx, args).await);
-    registry = method!(registry, ctx, sync "private.unbox" |ctx, args| unbox(ctx, args));
-    source!(registry, ctx, "private.read" | ctx, _, args, out | read(ctx, args, out).await)
+    registry = method!(registry, ctx, asynchronous, "private.publish", |ctx, args| publish(ctx, args).await);
+    registry = method!(registry, ctx, sync, "private.unbox", |ctx, args| unbox(ctx, args));
+    source!(registry, ctx, "private.read", |ctx, _, args, out| read(ctx, args, out).await)
 }
 
 /// `private.publish(content, readers)`.

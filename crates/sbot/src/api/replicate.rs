@@ -20,14 +20,14 @@ use super::{Caller, Context, Stop, json as answer, nothing};
 
 /// Offers these methods.
 pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Registry<Caller> {
-    registry = method!(registry, ctx, sync "replicate.request" |ctx, args| request(ctx, args));
-    registry = method!(registry, ctx, sync "replicate.block" |ctx, args| block(ctx, args));
-    registry = method!(registry, ctx, sync "replicate.help" |_, _| answer(&super::help::replicate()));
-    registry = method!(registry, ctx, sync "ebt.request" |ctx, args| request(ctx, args));
-    registry = method!(registry, ctx, sync "ebt.block" |ctx, args| block(ctx, args));
-    registry = method!(registry, ctx, sync "ebt.peerStatus" |ctx, args| peer_status(ctx, args));
-    registry = source!(registry, ctx, "replicate.upto" | ctx, _, args, out | upto(ctx, args, out).await);
-    source!(registry, ctx, "replicate.changes" | ctx, _, _, out | changes(ctx, out).await)
+    registry = method!(registry, ctx, sync, "replicate.request", |ctx, args| request(ctx, args));
+    registry = method!(registry, ctx, sync, "replicate.block", |ctx, args| block(ctx, args));
+    registry = method!(registry, ctx, sync, "replicate.help", |_, _| answer(&super::help::replicate()));
+    registry = method!(registry, ctx, sync, "ebt.request", |ctx, args| request(ctx, args));
+    registry = method!(registry, ctx, sync, "ebt.block", |ctx, args| block(ctx, args));
+    registry = method!(registry, ctx, sync, "ebt.peerStatus", |ctx, args| peer_status(ctx, args));
+    registry = source!(registry, ctx, "replicate.upto", |ctx, _, args, out| upto(ctx, args, out).await);
+    source!(registry, ctx, "replicate.changes", |ctx, _, _, out| changes(ctx, out).await)
 }
 
 /// What the API needs of replication.

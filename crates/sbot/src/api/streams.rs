@@ -29,20 +29,14 @@ pub(super) const SYNC: &[u8] = b"{\"sync\":true}";
 
 /// Offers these methods.
 pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Registry<Caller> {
-    registry = source!(registry, ctx, "createLogStream" | ctx, _, args, out | log(ctx, args, out).await);
-    registry = source!(registry, ctx, "createFeedStream" | ctx, _, args, out | feed(ctx, args, out).await);
-    registry = source!(
-        registry,
-        ctx,
-        "createHistoryStream" | ctx,
-        caller,
-        args,
-        out | { history(ctx, caller, args, out).await }
-    );
-    registry = source!(registry, ctx, "createUserStream" | ctx, _, args, out | user(ctx, args, out).await);
-    registry = source!(registry, ctx, "messagesByType" | ctx, _, args, out | by_type(ctx, args, out).await);
-    registry = source!(registry, ctx, "createRawLogStream" | ctx, _, args, out | raw_log(ctx, args, out).await);
-    source!(registry, ctx, "createSequenceStream" | ctx, _, _, out | sequence(ctx, out).await)
+    registry = source!(registry, ctx, "createLogStream", |ctx, _, args, out| log(ctx, args, out).await);
+    registry = source!(registry, ctx, "createFeedStream", |ctx, _, args, out| feed(ctx, args, out).await);
+    registry =
+        source!(registry, ctx, "createHistoryStream", |ctx, caller, args, out| history(ctx, caller, args, out).await);
+    registry = source!(registry, ctx, "createUserStream", |ctx, _, args, out| user(ctx, args, out).await);
+    registry = source!(registry, ctx, "messagesByType", |ctx, _, args, out| by_type(ctx, args, out).await);
+    registry = source!(registry, ctx, "createRawLogStream", |ctx, _, args, out| raw_log(ctx, args, out).await);
+    source!(registry, ctx, "createSequenceStream", |ctx, _, _, out| sequence(ctx, out).await)
 }
 
 /// `createLogStream`: everything in the order in which it came.
