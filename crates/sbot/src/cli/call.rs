@@ -253,9 +253,10 @@ impl Lines {
                     format!("line {} is longer than {MAX_LINE} bytes", self.number),
                 ));
             }
-            let trimmed = line.trim_ascii();
-            if !trimmed.is_empty() {
-                return Ok(Some((self.number, Bytes::copy_from_slice(trimmed))));
+            let start = line.len() - line.trim_ascii_start().len();
+            line.truncate(line.trim_ascii_end().len());
+            if start < line.len() {
+                return Ok(Some((self.number, Bytes::from(line).slice(start..))));
             }
         }
     }

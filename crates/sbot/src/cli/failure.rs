@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::IsTerminal;
 
+use sbot_store::StoreError;
+
 use crate::config::ConfigError;
 use crate::config::secret::SecretFileError;
 
@@ -40,6 +42,16 @@ impl Failure {
 
     pub(crate) fn from_error(code: Code, error: impl Into<anyhow::Error>) -> Self {
         Self { code, error: error.into(), hint: None, quiet: false }
+    }
+
+    /// Why a server didn't start or a log didn't open: refused, if another process has it or a file may not be used.
+    pub(crate) fn of_start(error: impl Into<anyhow::Error>) -> Self {
+        let error = error.into();
+        let refused = error.chain().any(|cause| {
+            matches!(cause.downcast_ref(), Some(StoreError::Locked(_)))
+                || matches!(cause.downcast_ref(), Some(SecretFileError::Mode { .. }))
+        });
+        Self::from_error(if refused { Code::Refused } else { Code::Failed }, error)
     }
 
     #[must_use]

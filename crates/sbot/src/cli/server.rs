@@ -30,7 +30,7 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let path = loaded.config.path.display().to_string();
     let node = tokio::select! {
-        started = Node::start(loaded.config) => started.map_err(|error| Failure::from_error(Code::Failed, error)
+        started = Node::start(loaded.config) => started.map_err(|error| Failure::of_start(error)
             .context(format!("can't start a server in {path}")))?,
         name = signals.next() => {
             tracing::info!("stopped by {name} before the start was done");

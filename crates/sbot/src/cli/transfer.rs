@@ -1,10 +1,14 @@
 //! `sbot import` and `export`: one message a line, through a running server or, if none runs, straight from the log.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::Path;
+use std::task::Poll;
 
 use bytes::Bytes;
+use futures_util::future::maybe_done;
 use indicatif::{ProgressBar, ProgressStyle};
 use sbot_feed::write_key_value_timestamp;
 use sbot_rpc::Body;
@@ -24,6 +28,8 @@ use super::output::json_of;
 const BATCH: usize = 2_000;
 /// Bytes of messages that are verified and stored together, at most about so many.
 const BATCH_BYTES: usize = 2 * 1024 * 1024;
+/// Batches handed over at a time: one is written and one verified while one is read.
+const UNDER_WAY: usize = 3;
 /// Refused lines that are named one by one; the rest is counted.
 const MAX_NAMED: usize = 20;
 
@@ -108,7 +114,7 @@ fn open_store(context: &Context) -> Result<Store, Failure> {
     let options = StoreOptions { hmac: config.caps.sign, ..StoreOptions::default() };
     crate::config::secret::create_directory(&config.path)?;
     Store::open(&path, options, &mut |_| {})
-        .map_err(|error| Failure::from_error(Code::Failed, error).context(format!("can't open {}", path.display())))
+        .map_err(|error| Failure::of_start(error).context(format!("can't open {}", path.display())))
 }
 
 /// Lines with their numbers, as many as are stored together. Empty at the end.
@@ -125,20 +131,28 @@ async fn next_batch(lines: &mut Lines) -> Result<Vec<(u64, Bytes)>, Failure> {
 
 async fn import_into_store(store: &Store, lines: &mut Lines, bar: &ProgressBar) -> Result<Summary, Failure> {
     let mut summary = Summary::default();
-    let mut verified: Option<(Vec<u64>, Vec<Ingested>)> = None;
+    let mut under_way = VecDeque::new();
     loop {
         let batch = next_batch(lines).await?;
-        let done = batch.is_empty();
-        let (numbers, messages): (Vec<u64>, Vec<Bytes>) = batch.into_iter().unzip();
-        if let Some((numbers, ingested)) = verified.take() {
-            count(&mut summary, &numbers, ingested);
+        let ended = batch.is_empty();
+        if !ended {
+            let (numbers, messages): (Vec<u64>, Vec<Bytes>) = batch.into_iter().unzip();
+            let store = store.clone();
+            let mut ingest = Box::pin(maybe_done(async move { store.ingest(messages).await }));
+            // Handed over now, and not when it is waited for: what is handed over first is stored first.
+            poll_fn(|cx| Poll::Ready(ingest.as_mut().poll(cx).is_ready())).await;
+            under_way.push_back((numbers, ingest));
         }
-        bar.set_position(lines.bytes());
-        bar.set_message(format!("{} messages", summary.stored + summary.duplicate));
-        if done {
+        while under_way.len() >= UNDER_WAY || (ended && !under_way.is_empty()) {
+            let Some((numbers, mut ingest)) = under_way.pop_front() else { break };
+            ingest.as_mut().await;
+            count(&mut summary, &numbers, ingest.as_mut().take_output().unwrap_or_default());
+            bar.set_position(lines.bytes());
+            bar.set_message(format!("{} messages", summary.stored + summary.duplicate));
+        }
+        if ended {
             return Ok(summary);
         }
-        verified = Some((numbers, store.ingest(messages).await));
     }
 }
 
