@@ -18,6 +18,8 @@ use super::{
 const MAX_FILE: u64 = 1024 * 1024;
 /// Longest waiting time that can be set, in milliseconds: 24 days, what a JavaScript timer can hold.
 const MAX_MS: u64 = 0x7fff_ffff;
+/// Why websocket addresses are read and not listened on.
+const NO_WS: &str = "there is no websocket transport yet";
 
 /// Where settings are read from. [`Sources::from_process`] fills it as the command line does; tests fill it by hand.
 #[derive(Debug, Clone, Default)]
@@ -206,7 +208,7 @@ fn read_connections(config: &mut Config, root: &Section<'_>, warnings: &mut Vec<
     let ws = root.section("ws")?;
     let (ws_host, ws_port) = (ws.text("host")?, ws.port("port")?);
     for key in ["key", "cert", "external"] {
-        ws.ignored(key, "websockets are offered without TLS", warnings);
+        ws.ignored(key, NO_WS, warnings);
     }
     ws.finish(warnings);
 
@@ -227,6 +229,13 @@ fn read_connections(config: &mut Config, root: &Section<'_>, warnings: &mut Vec<
             let ws = NetIncoming::everywhere(ws_port.unwrap_or(DEFAULT_WS_PORT));
             config.connections.ws = vec![NetIncoming { host: ws_host.or_else(|| host.clone()), ..ws }];
         }
+    }
+    if !config.connections.ws.is_empty() {
+        let (place, key) = match incoming.place_of("ws") {
+            Some(place) => (Some(place), "connections.incoming.ws"),
+            None => (root.place_of("ws"), "ws"),
+        };
+        warnings.extend(place.map(|place| Warning::NoEffect { place, key: key.to_owned(), why: NO_WS }));
     }
     incoming.finish(warnings);
     if has_incoming {
@@ -300,7 +309,7 @@ fn net_entries(
         });
         if key == "ws" {
             for key in ["key", "cert"] {
-                entry.ignored(key, "websockets are offered without TLS", warnings);
+                entry.ignored(key, NO_WS, warnings);
             }
         }
         entry.finish(warnings);

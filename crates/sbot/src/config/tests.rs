@@ -73,7 +73,8 @@ fn a_config_of_ssb_server_is_understood() {
           "logging": { "level": "info" }
         }"#,
     );
-    assert_eq!(loaded.warnings, []);
+    let [Warning::NoEffect { key, .. }] = loaded.warnings.as_slice() else { panic!("{:?}", loaded.warnings) };
+    assert_eq!(key, "ws");
     let config = loaded.config;
     assert_eq!(config.connections.net[0].host.as_deref(), Some("pub.example.org"));
     assert_eq!(config.connections.net[0].port, 9008);
