@@ -6,18 +6,19 @@
 //! argument, except in [`Keypair::generate`] and [`private_box::BoxSeed::generate`].
 
 mod batch;
+mod create;
 pub mod json;
 mod keys;
 mod message;
 pub mod private_box;
 mod refs;
+mod rules;
 pub mod secret;
 pub mod uri;
 
 pub use batch::verify_batch;
+pub use create::create_message;
 pub use keys::{HmacKey, KeyError, Keypair, NetworkKey, verify};
-pub use message::{
-    FeedTip, MAX_INPUT, MAX_LENGTH, Message, MessageError, Unverified, check_next, content_of, create_message,
-    parse_message, write_key_value_timestamp,
-};
+pub use message::{FeedTip, Message, MessageError, Unverified, check_next, content_of, write_key_value_timestamp};
 pub use refs::{BlobId, FeedId, MsgId, RefError};
+pub use rules::{MAX_INPUT, MAX_LENGTH, parse_message};

@@ -1,98 +1,11 @@
-//! JSON as V8 reads and prints it.
-//!
-//! A classic message is signed over `JSON.stringify(message, null, 2)` and stored as `JSON.stringify(message)`, so both
-//! must come out to the byte. [`parse`] reads a text as `JSON.parse` does and keeps, for each scalar, the very text that
-//! `JSON.stringify` would print: a piece of the input where that is the same, else a piece of a side buffer. Nothing is
-//! decoded twice, and lone surrogates (which no Rust string can hold) stay as the escapes that V8 prints.
-//!
-//! Objects come out in JavaScript's order: integer-like keys first, ascending; a key given twice keeps its first place
-//! and its last value. Source: ECMA-262, `JSON.parse`, `JSON.stringify`, `OrdinaryOwnPropertyKeys`.
+//! Reading: [`Parser`] goes over the text once, without recursion.
 
 use std::collections::HashMap;
 
-/// Why a text is no JSON, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no JSON at byte {at}: {what}")]
-pub struct JsonError {
-    /// Offset in the input, in bytes.
-    pub at: usize,
-    /// What was expected or found.
-    pub what: &'static str,
-}
-
-/// A piece of the input or, above its length, of the side buffer.
-#[derive(Debug, Clone, Copy)]
-struct Piece {
-    start: u32,
-    end: u32,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Node {
-    /// A number, `true`, `false` or `null`, as printed.
-    Scalar(Piece),
-    /// A string with its quotes, as printed.
-    Text(Piece),
-    /// Range in `items`.
-    Array(u32, u32),
-    /// Range in `entries`.
-    Object(u32, u32),
-}
-
-/// A parsed text. [`Document::root`] is its value.
-#[derive(Debug)]
-pub struct Document<'a> {
-    input: &'a [u8],
-    side: Vec<u8>,
-    items: Vec<Node>,
-    entries: Vec<(Piece, Node)>,
-    root: Node,
-}
-
-/// One value in a [`Document`].
-#[derive(Clone, Copy)]
-pub struct Value<'d, 'a> {
-    document: &'d Document<'a>,
-    node: Node,
-}
-
-/// What a [`Value`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// `null`
-    Null,
-    /// `true` or `false`
-    Boolean,
-    /// A number.
-    Number,
-    /// A string.
-    String,
-    /// An array.
-    Array,
-    /// An object.
-    Object,
-}
-
-/// Longest input: pieces are 32-bit offsets into the input and a side buffer of at most six times its length.
-const MAX_INPUT: usize = (u32::MAX / 8) as usize;
+use super::{Document, JsonError, Node, Piece, piece_bytes};
 
 /// Objects with more entries than this look for duplicate keys with a hash table.
 const SMALL_OBJECT: usize = 12;
-
-/// Reads one JSON text, white space around it allowed.
-///
-/// # Errors
-/// [`JsonError`] where `JSON.parse` throws, if the text is not UTF-8, or if it is longer than 512 MiB.
-pub fn parse(input: &[u8]) -> Result<Document<'_>, JsonError> {
-    if input.len() > MAX_INPUT {
-        return Err(JsonError { at: MAX_INPUT, what: "the text is too long" });
-    }
-    if let Err(error) = std::str::from_utf8(input) {
-        return Err(JsonError { at: error.valid_up_to(), what: "not UTF-8" });
-    }
-    let mut parser = Parser { input, at: 0, side: Vec::new() };
-    parser.document()
-}
 
 /// An array or object that is still open.
 enum Open {
@@ -100,13 +13,18 @@ enum Open {
     Object { entries: usize, key: Piece },
 }
 
-struct Parser<'a> {
+pub(super) struct Parser<'a> {
     input: &'a [u8],
     at: usize,
     side: Vec<u8>,
 }
 
 impl<'a> Parser<'a> {
+    /// `input` is UTF-8 and no longer than [`super::MAX_INPUT`].
+    pub(super) fn new(input: &'a [u8]) -> Parser<'a> {
+        Parser { input, at: 0, side: Vec::new() }
+    }
+
     fn error<T>(&self, what: &'static str) -> Result<T, JsonError> {
         Err(JsonError { at: self.at, what })
     }
@@ -121,7 +39,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn document(&mut self) -> Result<Document<'a>, JsonError> {
+    pub(super) fn document(mut self) -> Result<Document<'a>, JsonError> {
         let mut open: Vec<Open> = Vec::new();
         // Children of open arrays and objects wait here until their parent closes.
         let mut waiting_items: Vec<Node> = Vec::new();
@@ -222,7 +140,7 @@ impl<'a> Parser<'a> {
                 break value;
             }
         };
-        Ok(Document { input: self.input, side: std::mem::take(&mut self.side), items, entries, root })
+        Ok(Document { input: self.input, side: self.side, items, entries, root })
     }
 
     fn bytes(&self, piece: Piece) -> &[u8] {
@@ -345,18 +263,15 @@ impl<'a> Parser<'a> {
     /// A string, from its opening quote to behind its closing one.
     fn text(&mut self) -> Result<Piece, JsonError> {
         let start = self.at;
-        self.at += 1;
-        loop {
-            match self.input.get(self.at) {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(Piece { start: start as u32, end: self.at as u32 });
-                }
-                Some(b'\\') => return self.escaped_text(start),
-                Some(0..=0x1f) => return self.error("a control character in a string"),
-                Some(_) => self.at += 1,
-                None => return self.error("the text ends in a string"),
+        self.at = end_of_run(self.input, self.at + 1);
+        match self.peek() {
+            Some(b'"') => {
+                self.at += 1;
+                Ok(Piece { start: start as u32, end: self.at as u32 })
             }
+            Some(b'\\') => self.escaped_text(start),
+            Some(_) => self.error("a control character in a string"),
+            None => self.error("the text ends in a string"),
         }
     }
 
@@ -365,7 +280,10 @@ impl<'a> Parser<'a> {
         let side_start = (self.input.len() + self.side.len()) as u32;
         self.side.extend_from_slice(&self.input[start..self.at]);
         loop {
-            match self.input.get(self.at) {
+            let run = self.at;
+            self.at = end_of_run(self.input, run);
+            self.side.extend_from_slice(&self.input[run..self.at]);
+            match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
                     self.side.push(b'"');
@@ -375,11 +293,7 @@ impl<'a> Parser<'a> {
                     self.at += 1;
                     self.escape()?;
                 }
-                Some(0..=0x1f) => return self.error("a control character in a string"),
-                Some(byte) => {
-                    self.side.push(*byte);
-                    self.at += 1;
-                }
+                Some(_) => return self.error("a control character in a string"),
                 None => return self.error("the text ends in a string"),
             }
         }
@@ -463,13 +377,25 @@ impl<'a> Parser<'a> {
     }
 }
 
-fn piece_bytes<'d>(input: &'d [u8], side: &'d [u8], piece: Piece) -> &'d [u8] {
-    let (start, end) = (piece.start as usize, piece.end as usize);
-    if start >= input.len() && end > input.len() {
-        &side[start - input.len()..end - input.len()]
-    } else {
-        &input[start..end]
+/// Where the next quote, backslash or control character at or behind `at` is; the length of `input` if there is none.
+///
+/// Eight bytes at a time: each of the three tests sets the high bit of the bytes it is true of. A borrow may set it in
+/// bytes above one that is truly meant, never below, and only the lowest counts.
+fn end_of_run(input: &[u8], mut at: usize) -> usize {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let zero = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
+    while let Some(eight) = input.get(at..).and_then(<[u8]>::first_chunk) {
+        let word = u64::from_le_bytes(*eight);
+        let control = word.wrapping_sub(LOW * 0x20) & !word & HIGH;
+        let found = control | zero(word ^ (LOW * 0x22)) | zero(word ^ (LOW * 0x5c));
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
     }
+    let rest = input.get(at..).unwrap_or_default();
+    at + rest.iter().position(|byte| matches!(byte, 0..=0x1f | b'"' | b'\\')).unwrap_or(rest.len())
 }
 
 /// The number of a quoted key that is an array index (0 to 2³²−2, written canonically).
@@ -483,177 +409,4 @@ fn array_index(quoted: &[u8]) -> Option<u32> {
         index = index * 10 + u64::from(char::from(*digit).to_digit(10)?);
     }
     u32::try_from(index).ok().filter(|index| *index != u32::MAX)
-}
-
-impl<'a> Document<'a> {
-    /// The value that the text is.
-    pub fn root(&self) -> Value<'_, 'a> {
-        Value { document: self, node: self.root }
-    }
-
-    fn bytes(&self, piece: Piece) -> &[u8] {
-        piece_bytes(self.input, &self.side, piece)
-    }
-}
-
-impl<'d, 'a> Value<'d, 'a> {
-    /// What this value is.
-    pub fn kind(&self) -> Kind {
-        match self.node {
-            Node::Text(_) => Kind::String,
-            Node::Array(..) => Kind::Array,
-            Node::Object(..) => Kind::Object,
-            Node::Scalar(piece) => match self.document.bytes(piece)[0] {
-                b't' | b'f' => Kind::Boolean,
-                b'n' => Kind::Null,
-                _ => Kind::Number,
-            },
-        }
-    }
-
-    /// The printed text of a scalar or string, with a string's quotes; empty for arrays and objects.
-    pub fn printed(&self) -> &'d [u8] {
-        match self.node {
-            Node::Text(piece) | Node::Scalar(piece) => self.document.bytes(piece),
-            _ => b"",
-        }
-    }
-
-    /// The inside of a string as printed, escapes and all; `None` if this is no string.
-    pub fn escaped(&self) -> Option<&'d [u8]> {
-        match self.node {
-            Node::Text(piece) => {
-                let quoted = self.document.bytes(piece);
-                Some(&quoted[1..quoted.len() - 1])
-            }
-            _ => None,
-        }
-    }
-
-    /// The number, if this is one.
-    pub fn number(&self) -> Option<f64> {
-        if self.kind() != Kind::Number {
-            return None;
-        }
-        std::str::from_utf8(self.printed()).ok()?.parse().ok()
-    }
-
-    /// How many entries or items.
-    pub fn len(&self) -> usize {
-        match self.node {
-            Node::Array(start, end) | Node::Object(start, end) => (end - start) as usize,
-            _ => 0,
-        }
-    }
-
-    /// Whether there are no entries or items.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The items of an array.
-    pub fn items(&self) -> impl Iterator<Item = Value<'d, 'a>> + use<'d, 'a> {
-        let document = self.document;
-        let range = if let Node::Array(start, end) = self.node { start as usize..end as usize } else { 0..0 };
-        document.items[range].iter().map(move |node| Value { document, node: *node })
-    }
-
-    /// The entries of an object in order, keys escaped as printed and without quotes.
-    pub fn entries(&self) -> impl Iterator<Item = (&'d [u8], Value<'d, 'a>)> + use<'d, 'a> {
-        let document = self.document;
-        let range = if let Node::Object(start, end) = self.node { start as usize..end as usize } else { 0..0 };
-        document.entries[range].iter().map(move |(key, node)| {
-            let quoted = document.bytes(*key);
-            (&quoted[1..quoted.len() - 1], Value { document, node: *node })
-        })
-    }
-
-    /// The value under `key`, if this is an object that has it. `key` must need no escapes.
-    pub fn get(&self, key: &str) -> Option<Value<'d, 'a>> {
-        self.entries().find(|(name, _)| *name == key.as_bytes()).map(|(_, value)| value)
-    }
-
-    /// Appends what `JSON.stringify(value)` prints.
-    pub fn print(&self, out: &mut Vec<u8>) {
-        self.write(out, None);
-    }
-
-    /// Appends what `JSON.stringify(value, null, 2)` prints, each line but the first behind `depth` levels.
-    pub fn print_indented(&self, out: &mut Vec<u8>, depth: usize) {
-        self.write(out, Some(depth));
-    }
-
-    fn write(&self, out: &mut Vec<u8>, indent: Option<usize>) {
-        let document = self.document;
-        // What is left to print of each open array or object.
-        enum Rest {
-            Items(u32, u32),
-            Entries(u32, u32),
-        }
-        let mut open: Vec<Rest> = Vec::new();
-        let newline = |out: &mut Vec<u8>, depth: usize| {
-            if let Some(base) = indent {
-                out.push(b'\n');
-                out.resize(out.len() + 2 * (base + depth), b' ');
-            }
-        };
-        let begin = |out: &mut Vec<u8>, open: &mut Vec<Rest>, node: Node| match node {
-            Node::Scalar(piece) | Node::Text(piece) => out.extend_from_slice(document.bytes(piece)),
-            Node::Array(start, end) if start == end => out.extend_from_slice(b"[]"),
-            Node::Object(start, end) if start == end => out.extend_from_slice(b"{}"),
-            Node::Array(start, end) => {
-                out.push(b'[');
-                open.push(Rest::Items(start, end));
-                newline(out, open.len());
-            }
-            Node::Object(start, end) => {
-                out.push(b'{');
-                open.push(Rest::Entries(start, end));
-                newline(out, open.len());
-            }
-        };
-        begin(out, &mut open, self.node);
-        let mut fresh = true;
-        while let Some(rest) = open.last_mut() {
-            let depth_before;
-            let node = match rest {
-                Rest::Items(at, end) if *at < *end => {
-                    let node = document.items[*at as usize];
-                    *at += 1;
-                    depth_before = open.len();
-                    if !fresh {
-                        out.push(b',');
-                        newline(out, depth_before);
-                    }
-                    node
-                }
-                Rest::Entries(at, end) if *at < *end => {
-                    let (key, node) = document.entries[*at as usize];
-                    *at += 1;
-                    depth_before = open.len();
-                    if !fresh {
-                        out.push(b',');
-                        newline(out, depth_before);
-                    }
-                    out.extend_from_slice(document.bytes(key));
-                    out.push(b':');
-                    if indent.is_some() {
-                        out.push(b' ');
-                    }
-                    node
-                }
-                closed => {
-                    let bracket = if matches!(closed, Rest::Items(..)) { b']' } else { b'}' };
-                    open.pop();
-                    newline(out, open.len());
-                    out.push(bracket);
-                    fresh = false;
-                    continue;
-                }
-            };
-            begin(out, &mut open, node);
-            // A child that opened has printed its own first line break.
-            fresh = open.len() > depth_before;
-        }
-    }
 }
