@@ -19,7 +19,7 @@ use memchr::memmem;
 use parking_lot::{Mutex, MutexGuard};
 use sbot_feed::private_box::{self, BodyKey};
 use sbot_feed::{FeedId, Keypair, MsgId, json};
-use sbot_store::{Direction, Record, Store, StoreError};
+use sbot_store::{Record, Store, StoreError};
 
 use crate::content::{boxed, kind, links, raw_content};
 
@@ -33,7 +33,7 @@ const SAVE_EVERY: u64 = 10_000;
 #[derive(Debug, Clone)]
 pub struct Readable {
     /// The record's number.
-    pub number: u64,
+    pub number: u32,
     /// The decrypted content's `type`.
     pub kind: Option<Box<str>>,
     /// The decrypted content's links.
@@ -148,10 +148,12 @@ impl Boxes {
         if notes.me != self.keys.id() || last.is_none_or(|record| record.key != notes.last) {
             return Ok(());
         }
-        let mut found = Vec::with_capacity(notes.numbers.len());
-        for number in notes.numbers.into_iter().filter(|number| *number < notes.upto) {
-            found.extend(self.store.record(number)?.and_then(|record| self.examine(&record)));
-        }
+        let records = self.store.records(&notes.numbers)?;
+        let found = records
+            .iter()
+            .filter(|record| record.number < notes.upto)
+            .filter_map(|record| self.examine(record))
+            .collect();
         *list = List { loaded: true, upto: notes.upto, saved: notes.upto, found: Arc::new(found) };
         Ok(())
     }
@@ -173,23 +175,25 @@ impl Boxes {
 
     fn catch_up(&self, list: &mut MutexGuard<'_, List>) -> Result<(), StoreError> {
         let end = self.store.len();
-        while list.upto < end {
-            let records = self.store.read_log(list.upto, CHUNK, Direction::Forward)?;
-            let Some(last) = records.last() else { break };
-            let upto = last.number + 1;
-            let fresh: Vec<_> = records.iter().filter_map(|record| self.examine(record)).collect();
-            if !fresh.is_empty() {
-                Arc::make_mut(&mut list.found).extend(fresh);
+        // the store lists encrypted messages under the empty type
+        let boxed = self.store.by_type("");
+        let fresh = boxed.partition_point(|number| u64::from(*number) < list.upto);
+        for numbers in boxed[fresh..].chunks(CHUNK) {
+            let records = self.store.records(numbers)?;
+            let found: Vec<_> =
+                records.iter().filter(|record| record.number < end).filter_map(|record| self.examine(record)).collect();
+            if !found.is_empty() {
+                Arc::make_mut(&mut list.found).extend(found);
             }
-            list.upto = upto;
         }
+        list.upto = end;
         Ok(())
     }
 
     fn examine(&self, record: &Record) -> Option<Readable> {
         let opened = self.open(boxed(raw_content(&record.value))?)?;
         Some(Readable {
-            number: record.number,
+            number: u32::try_from(record.number).ok()?,
             kind: kind(&opened.content).map(Into::into),
             links: links(&opened.content),
             contact: sbot_graph::contact_from_content(&opened.content),
@@ -203,14 +207,14 @@ struct Notes {
     me: FeedId,
     upto: u64,
     last: MsgId,
-    numbers: Vec<u64>,
+    numbers: Vec<u32>,
 }
 
 impl Notes {
     const HEAD: &'static str = "readable private messages 1";
 
     fn print(&self) -> String {
-        let numbers: Vec<_> = self.numbers.iter().map(u64::to_string).collect();
+        let numbers: Vec<_> = self.numbers.iter().map(u32::to_string).collect();
         format!("{}\n{}\n{} {}\n{}\n", Self::HEAD, self.me, self.upto, self.last, numbers.join(" "))
     }
 

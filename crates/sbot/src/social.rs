@@ -9,13 +9,13 @@
 //!
 //! Sources: `ssb-friends/{index,contacts,legacy}.js` 4.1.4, `layered-graph/index.js`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
 use sbot_feed::FeedId;
-use sbot_graph::{Graph, Relation, contact_from_content};
+use sbot_graph::{Graph, HopsView, Relation, contact_from_content};
 use sbot_store::{Direction, Record, Store, StoreError};
 use tokio::sync::{broadcast, watch};
 
@@ -55,23 +55,15 @@ pub struct Social {
     edges: broadcast::Sender<Edge>,
     changes: broadcast::Sender<Arc<Hops>>,
     hops: watch::Sender<Arc<Hops>>,
-    loaded: watch::Sender<bool>,
 }
 
 struct State {
     graph: Graph,
-    /// What was last said of each pair, and in which record. Feeds are numbered, a number here is 4 bytes and not 32.
-    said: Vec<Vec<Said>>,
-    numbers: HashMap<FeedId, u32>,
-    feeds: Vec<FeedId>,
+    view: HopsView,
+    /// The first record that wasn't looked at.
     next: u64,
-}
-
-#[derive(Clone, Copy)]
-struct Said {
-    of: u32,
-    relation: Relation,
-    record: u64,
+    /// How many readable private messages were looked at.
+    private: usize,
 }
 
 impl Social {
@@ -83,28 +75,25 @@ impl Social {
     /// What reading the log meets.
     pub fn load(store: Store, boxes: Arc<Boxes>, me: FeedId, max: i32) -> Result<Arc<Self>, StoreError> {
         let end = store.len();
-        let mut state =
-            State { graph: Graph::new(), said: Vec::new(), numbers: HashMap::new(), feeds: Vec::new(), next: end };
-        for number in store.by_type("contact") {
-            let number = u64::from(number);
-            if number < end
-                && let Some(record) = store.record(number)?
-                && let Some((to, relation)) = contact_from_content(raw_content(&record.value))
-            {
-                state.apply(number, record.author, to, relation);
+        let mut graph = Graph::new();
+        for numbers in store.by_type("contact").chunks(CHUNK) {
+            for record in store.records(numbers)? {
+                if let Some((_, edge)) = public_contact(&record).filter(|(number, _)| *number < end) {
+                    graph.apply(edge.from, edge.to, edge.relation);
+                }
             }
         }
-        let hops = Arc::new(state.graph.hops(&me, max).into_iter().collect::<Hops>());
+        let view = HopsView::new(&graph, me, max);
+        let hops: Hops = view.hops(&graph).into_iter().collect();
         Ok(Arc::new(Self {
             store,
             boxes,
             me,
             max,
-            state: RwLock::new(state),
+            state: RwLock::new(State { graph, view, next: end, private: 0 }),
             edges: broadcast::Sender::new(BACKLOG),
             changes: broadcast::Sender::new(BACKLOG),
-            hops: watch::Sender::new(hops),
-            loaded: watch::Sender::new(false),
+            hops: watch::Sender::new(Arc::new(hops)),
         }))
     }
 
@@ -137,54 +126,65 @@ impl Social {
             }
             let records = self.store.read_log(from, CHUNK, Direction::Forward)?;
             let Some(last) = records.last() else { return Ok(()) };
-            let news: Vec<_> = records.iter().filter_map(public_contact).collect();
-            let next = last.number + 1;
-            self.take(news, Some(next));
+            let news: Vec<_> = records.iter().filter_map(public_contact).map(|(_, edge)| edge).collect();
+            self.state.write().next = last.number + 1;
+            self.take(news);
         }
     }
 
-    /// Takes in the private contact messages that we can read. Blocks.
+    /// Takes in the private contact messages that we can read and haven't looked at. Blocks.
     fn catch_up_private(&self) -> Result<(), StoreError> {
+        let readable = self.boxes.readable()?;
+        let seen = std::mem::replace(&mut self.state.write().private, readable.len());
         let mut news = Vec::new();
-        for found in self.boxes.readable()?.iter() {
-            if let Some((to, relation)) = found.contact
-                && let Some(record) = self.store.record(found.number)?
+        for message in readable.get(seen..).unwrap_or_default() {
+            let number = u64::from(message.number);
+            if let Some((to, relation)) = message.contact
+                && let Some(record) = self.store.record(number)?
+                && !self.said_since(number, &record.author, &to)?
             {
-                news.push((found.number, Edge { from: record.author, to, relation }));
+                news.push(Edge { from: record.author, to, relation });
             }
         }
-        self.take(news, None);
-        self.loaded.send_replace(true);
+        self.take(news);
         Ok(())
     }
 
-    fn take(&self, news: Vec<(u64, Edge)>, next: Option<u64>) {
+    /// Whether a public message after record `number` speaks of the same pair: it was taken in before the private one,
+    /// and counts.
+    fn said_since(&self, number: u64, from: &FeedId, to: &FeedId) -> Result<bool, StoreError> {
+        let all = self.store.by_type("contact");
+        let later = all.partition_point(|other| u64::from(*other) <= number);
+        for numbers in all[later..].chunks(CHUNK) {
+            let records = self.store.records(numbers)?;
+            if records.iter().filter_map(public_contact).any(|(_, edge)| edge.from == *from && edge.to == *to) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn take(&self, news: Vec<Edge>) {
+        if news.is_empty() {
+            return;
+        }
         let mut state = self.state.write();
-        state.next = next.unwrap_or(state.next);
-        let fresh: Vec<Edge> = news
-            .into_iter()
-            .filter(|(number, edge)| state.apply(*number, edge.from, edge.to, edge.relation))
-            .map(|(_, edge)| edge)
-            .collect();
-        if fresh.is_empty() {
+        let State { graph, view, .. } = &mut *state;
+        for edge in news {
+            if view.apply(graph, edge.from, edge.to, edge.relation) {
+                // nobody listening is no error
+                let _ = self.edges.send(edge);
+            }
+        }
+        let changes = view.refresh(graph);
+        if changes.is_empty() {
             return;
         }
-        let hops: Hops = state.graph.hops(&self.me, self.max).into_iter().collect();
-        drop(state);
-        for edge in fresh {
-            // nobody listening is no error
-            let _ = self.edges.send(edge);
-        }
-        let before = Arc::clone(&self.hops.borrow());
-        let changed: Hops = hops
-            .iter()
-            .filter(|(feed, hops)| before.get(*feed) != Some(hops))
-            .map(|(feed, hops)| (*feed, *hops))
-            .collect();
-        if changed.is_empty() && hops.len() == before.len() {
-            return;
-        }
-        self.hops.send_replace(Arc::new(hops));
+        // told under the lock, so that everyone hears changes in their order
+        self.hops.send_replace(Arc::new(view.hops(graph).into_iter().collect()));
+        // we are at 0 always, though the graph comes to know us only with the first edge
+        let others = changes.iter().filter(|change| change.feed != self.me);
+        let changed: Hops = others.filter_map(|change| Some((change.feed, change.after?))).collect();
         if !changed.is_empty() {
             let _ = self.changes.send(Arc::new(changed));
         }
@@ -217,19 +217,13 @@ impl Social {
     /// Distances from any feed, at most `max`; against the direction of following if `reverse`.
     #[must_use]
     pub fn hops_from(&self, start: &FeedId, max: i32, reverse: bool) -> Hops {
-        let state = self.state.read();
         if reverse {
-            let mut graph = Graph::new();
-            for (from, to, relation) in state.edges() {
-                graph.apply(to, from, relation);
-            }
-            return graph.hops(start, max).into_iter().collect();
+            return self.state.read().graph.reverse_hops(start, max).into_iter().collect();
         }
         if *start == self.me && max <= self.max {
-            drop(state);
             return self.hops().iter().filter(|(_, hops)| **hops <= max).map(|(feed, hops)| (*feed, *hops)).collect();
         }
-        state.graph.hops(start, max).into_iter().collect()
+        self.state.read().graph.hops(start, max).into_iter().collect()
     }
 
     /// How far feeds count.
@@ -241,7 +235,7 @@ impl Social {
     /// What `from` last said of `to`.
     #[must_use]
     pub fn relation(&self, from: &FeedId, to: &FeedId) -> Option<Relation> {
-        self.state.read().said(from, to).map(|said| said.relation)
+        self.state.read().graph.relation(from, to)
     }
 
     /// Whether `from` follows `to`.
@@ -260,7 +254,7 @@ impl Social {
     #[must_use]
     pub fn everything(&self) -> BTreeMap<FeedId, BTreeMap<FeedId, Relation>> {
         let mut all: BTreeMap<FeedId, BTreeMap<FeedId, Relation>> = BTreeMap::new();
-        for (from, to, relation) in self.state.read().edges() {
+        for (from, to, relation) in self.state.read().graph.edges() {
             all.entry(from).or_default().insert(to, relation);
         }
         all
@@ -269,14 +263,15 @@ impl Social {
     /// Of whom `from` said something, and what.
     #[must_use]
     pub fn said_by(&self, from: &FeedId) -> BTreeMap<FeedId, Relation> {
-        self.state.read().said_by(from).collect()
+        self.state.read().graph.said_by(from).collect()
     }
 
     /// Who said something of `to`, and what.
     #[must_use]
     pub fn said_of(&self, to: &FeedId) -> BTreeMap<FeedId, Relation> {
         let state = self.state.read();
-        state.edges().filter(|(_, of, _)| of == to).map(|(from, _, relation)| (from, relation)).collect()
+        let of = state.graph.edges().filter(|(_, of, _)| of == to);
+        of.map(|(from, _, relation)| (from, relation)).collect()
     }
 }
 
@@ -294,55 +289,5 @@ fn report(result: Result<Result<(), StoreError>, tokio::task::JoinError>) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(%error, "the social graph can't follow the log"),
         Err(error) => tracing::error!(%error, "following the log for the social graph failed"),
-    }
-}
-
-impl State {
-    /// Notes what record `number` says; answers whether that changes anything.
-    fn apply(&mut self, number: u64, from: FeedId, to: FeedId, relation: Relation) -> bool {
-        let (author, of) = (self.number(from), self.number(to));
-        let Some(list) = self.said.get_mut(author as usize) else { return false };
-        match list.binary_search_by_key(&of, |said| said.of) {
-            Ok(at) => {
-                let said = &mut list[at];
-                if said.record > number {
-                    return false;
-                }
-                said.record = number;
-                if said.relation == relation {
-                    return false;
-                }
-                said.relation = relation;
-            }
-            Err(at) => list.insert(at, Said { of, relation, record: number }),
-        }
-        self.graph.apply(from, to, relation);
-        true
-    }
-
-    fn number(&mut self, feed: FeedId) -> u32 {
-        if let Some(number) = self.numbers.get(&feed) {
-            return *number;
-        }
-        let number = u32::try_from(self.feeds.len()).unwrap_or(u32::MAX);
-        self.numbers.insert(feed, number);
-        self.feeds.push(feed);
-        self.said.push(Vec::new());
-        number
-    }
-
-    fn said(&self, from: &FeedId, to: &FeedId) -> Option<Said> {
-        let list = self.said.get(*self.numbers.get(from)? as usize)?;
-        let of = self.numbers.get(to)?;
-        list.binary_search_by_key(of, |said| said.of).ok().and_then(|at| list.get(at).copied())
-    }
-
-    fn said_by(&self, from: &FeedId) -> impl Iterator<Item = (FeedId, Relation)> + '_ {
-        let list = self.numbers.get(from).and_then(|number| self.said.get(*number as usize));
-        list.into_iter().flatten().filter_map(|said| Some((*self.feeds.get(said.of as usize)?, said.relation)))
-    }
-
-    fn edges(&self) -> impl Iterator<Item = (FeedId, FeedId, Relation)> + '_ {
-        self.feeds.iter().flat_map(|from| self.said_by(from).map(move |(to, relation)| (*from, to, relation)))
     }
 }

@@ -16,7 +16,7 @@ pub(crate) enum Walk {
     /// A feed's messages from `next` up to and with `last`, in either direction.
     Feed { author: FeedId, next: u64, last: u64, reverse: bool },
     /// Given records, in the order given.
-    Numbers(VecDeque<u64>),
+    Numbers(VecDeque<u32>),
 }
 
 /// Whether a record belongs into the stream.
@@ -59,7 +59,8 @@ impl Cursor {
 }
 
 impl Walk {
-    fn read(&mut self, store: &Store, max: usize) -> Result<Vec<Record>, StoreError> {
+    /// The next records, at most `max`; none at the end. Blocks.
+    pub(crate) fn read(&mut self, store: &Store, max: usize) -> Result<Vec<Record>, StoreError> {
         match self {
             Self::Log { next, end, reverse: false } => {
                 let max = usize::try_from(end.saturating_sub(*next)).unwrap_or(max).min(max);
@@ -100,12 +101,14 @@ impl Walk {
                 Ok(records)
             }
             Self::Numbers(numbers) => {
-                let numbers: Vec<u64> = numbers.drain(..numbers.len().min(max)).collect();
-                let mut records = Vec::with_capacity(numbers.len());
-                for number in numbers {
-                    records.extend(store.record(number)?);
+                // damaged records are left out, and that mustn't look like the end
+                loop {
+                    let next: Vec<u32> = numbers.drain(..numbers.len().min(max)).collect();
+                    let records = store.records(&next)?;
+                    if !records.is_empty() || numbers.is_empty() {
+                        return Ok(records);
+                    }
                 }
-                Ok(records)
             }
         }
     }

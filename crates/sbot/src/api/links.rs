@@ -9,12 +9,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sbot_feed::FeedId;
 use sbot_rpc::{Body, Outlet, Registry};
-use sbot_store::{Direction, Record, Store};
+use sbot_store::{Record, Store};
 use serde_json::Value;
 
 use super::args::{Args, field, is_object, truthy};
-use super::cursor::{CHUNK, Keep};
+use super::cursor::{CHUNK, Keep, Walk};
 use super::failure::Failure;
 use super::options::{Options, flag};
 use super::register::source;
@@ -113,6 +114,19 @@ impl Query {
         Ok(query)
     }
 
+    fn matches(&self, rel: &str, dest: &str) -> bool {
+        self.rel.as_deref().is_none_or(|wanted| wanted == rel) && self.dest.matches(dest)
+    }
+
+    /// A quick look whether there can be such a link: ids need no escapes, so they stand in the JSON as they are.
+    fn may_match(&self, content: &[u8]) -> bool {
+        match &self.dest {
+            End::Id(id) => memchr::memmem::find(content, id.as_bytes()).is_some(),
+            End::Kind(sigil) => memchr::memmem::find(content, &[b'"', *sigil]).is_some(),
+            End::Any => true,
+        }
+    }
+
     /// Whether the index by target is read.
     fn backwards(&self) -> bool {
         self.source == End::Any && self.dest != End::Any
@@ -128,7 +142,7 @@ impl Query {
             if boxed(content).is_some() { links(&boxes.visible_content(&record.value)) } else { links(content) };
         found
             .into_iter()
-            .filter(|(rel, dest)| self.rel.as_ref().is_none_or(|wanted| wanted == rel) && self.dest.matches(dest))
+            .filter(|(rel, dest)| self.matches(rel, dest))
             .map(|(rel, dest)| Link {
                 source: source.clone(),
                 rel,
@@ -224,17 +238,39 @@ pub(super) async fn stream(ctx: &Context, args: &Args<'_>, out: &mut Outlet) -> 
     Ok(())
 }
 
-/// All links among the first `end` records that match. Blocks.
+/// All links among the first `end` records that match. Blocks: unless the source is one feed, it looks at every message.
 fn collect(store: &Store, boxes: &Boxes, query: &Query, end: u64) -> Result<Vec<Link>, Failure> {
+    let mut walk = match &query.source {
+        End::Id(id) => match id.parse::<FeedId>() {
+            Ok(author) => {
+                let last = store.tip(&author).map_or(0, |tip| tip.sequence);
+                Walk::Feed { author, next: 1, last, reverse: false }
+            }
+            // only feeds link
+            Err(_) => return Ok(Vec::new()),
+        },
+        _ => Walk::Log { next: 0, end, reverse: false },
+    };
     let mut found = Vec::new();
-    let mut next = 0;
-    while next < end {
-        let records = store.read_log(next, CHUNK, Direction::Forward)?;
-        let Some(last) = records.last() else { break };
-        next = last.number + 1;
-        found.extend(
-            records.iter().take_while(|record| record.number < end).flat_map(|record| query.links(record, boxes)),
-        );
+    loop {
+        let records = walk.read(store, CHUNK)?;
+        if records.is_empty() {
+            break;
+        }
+        let public = |record: &&Record| {
+            let content = raw_content(&record.value);
+            record.number < end && boxed(content).is_none() && query.may_match(content)
+        };
+        found.extend(records.iter().filter(public).flat_map(|record| query.links(record, boxes)));
+    }
+    let private: Vec<u32> = {
+        let readable = boxes.readable()?;
+        let matching = readable.iter().filter(|message| u64::from(message.number) < end);
+        let matching = matching.filter(|message| message.links.iter().any(|(rel, dest)| query.matches(rel, dest)));
+        matching.map(|message| message.number).collect()
+    };
+    for numbers in private.chunks(CHUNK) {
+        found.extend(store.records(numbers)?.iter().flat_map(|record| query.links(record, boxes)));
     }
     Ok(found)
 }

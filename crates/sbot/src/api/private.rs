@@ -118,8 +118,8 @@ pub(super) async fn read(ctx: &Context, args: &Args<'_>, out: &mut Outlet) -> Re
         let (boxes, reverse) = (Arc::clone(&ctx.boxes), options.reverse);
         let numbers = blocking(move || {
             let readable = boxes.readable()?;
-            let mut numbers: Vec<u64> =
-                readable.iter().map(|found| found.number).filter(|number| *number < end).collect();
+            let mut numbers: Vec<u32> =
+                readable.iter().map(|found| found.number).filter(|number| u64::from(*number) < end).collect();
             if reverse {
                 numbers.reverse();
             }

@@ -70,7 +70,7 @@ pub(super) async fn feed(ctx: &Context, args: &Args<'_>, out: &mut Outlet) -> Re
         let store = ctx.store.clone();
         let numbers = blocking(move || {
             let mut numbers = super::order::by_resolved_time(&store, &range)?;
-            numbers.retain(|&number| number < end);
+            numbers.retain(|&number| u64::from(number) < end);
             if reverse {
                 numbers.reverse();
             }
@@ -181,10 +181,10 @@ pub(super) async fn by_type(ctx: &Context, args: &Args<'_>, out: &mut Outlet) ->
         let (boxes, name, reverse) = (Arc::clone(&ctx.boxes), wanted.clone(), options.reverse);
         let store = ctx.store.clone();
         let numbers = blocking(move || {
-            let mut numbers: Vec<u64> = store.by_type(&name).into_iter().map(u64::from).collect();
+            let mut numbers = store.by_type(&name);
             let of_kind = |found: &&crate::private::Readable| found.kind.as_deref() == Some(name.as_str());
             numbers.extend(boxes.readable()?.iter().filter(of_kind).map(|found| found.number));
-            numbers.retain(|number| (first..last.min(end)).contains(number));
+            numbers.retain(|number| (first..last.min(end)).contains(&u64::from(*number)));
             numbers.sort_unstable();
             if reverse {
                 numbers.reverse();
