@@ -4,9 +4,10 @@
 //! in the shape that replication has. Before it, each signature and key is held to libsodium's rules (see [`crate::keys`]);
 //! when a batch fails, each of its signatures is verified by itself, and that verdict stands.
 //!
-//! One case is left in which a batch says yes and libsodium no: an R with a torsion component. Batches are checked up to
-//! the cofactor, single signatures are not. Only the holder of a secret key can make such a signature, on the own feed,
-//! and gains a feed that some peers stop at. `docs/decisions/` has the reasoning.
+//! One case is left in which a batch says yes and libsodium no: R or the key has a torsion component that does not cancel
+//! out. Batches are checked up to the cofactor, single signatures are not. Only the holder of a secret key can make such
+//! a signature, on the own feed, and gains a feed that some peers stop at, as a fork would. `docs/decisions/` has the
+//! reasoning.
 
 use ed25519_zebra::{Signature, VerificationKeyBytes, batch};
 use rand_core::{TryCryptoRng, TryRng};

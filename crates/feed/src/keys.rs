@@ -166,7 +166,7 @@ pub(crate) fn is_sound_signature(signature: &[u8; 64]) -> bool {
 }
 
 /// The order of the main subgroup, 2²⁵² + 27742317777372353535851937790883648493, little-endian.
-const ORDER: [u8; 32] = [
+pub(crate) const ORDER: [u8; 32] = [
     0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
 ];

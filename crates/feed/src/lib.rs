@@ -7,6 +7,8 @@
 
 mod batch;
 mod create;
+#[cfg(test)]
+mod edge_signatures;
 pub mod json;
 mod keys;
 mod message;

@@ -158,6 +158,40 @@ mod tests {
     }
 
     #[test]
+    fn a_box_made_by_ssb_keys_opens() {
+        let text = "2mYNHb2k6L+Rnbcl1GtLkJjV2EksuYAyPG/YZyKcYF6f/DZsmOcew84h086v9WRutUM3zB0KuV8xk1wJD+CeOqJzVHCCJcqDrjcc54s\
+                    VNA5T7lDfGKlGSnEhNEC4a0A+3Gr5xW+TGF8rsabmrRoyWkaWIw6JPzyIx1/9sAQXt3y72DkQqUobWw48cEwW+rcSLFoGXsm+GgkDTqeFV\
+                    AzdK8MUpNbb83Y2ygsTaBoUdQ0r3GvvmgJnoMnTv598lNKFH1q3i51JcPoogBwQiw==.box";
+        for seed in [3, 4] {
+            let opened = open(text, &Keypair::from_seed([seed; 32])).unwrap();
+            assert_eq!(String::from_utf8(opened).unwrap(), r#"{"type":"post","text":"secret ☂"}"#);
+        }
+        assert_eq!(open(text, &Keypair::from_seed([5; 32])), None);
+    }
+
+    #[test]
+    fn a_changed_byte_closes_a_box() {
+        let reader = Keypair::from_seed([1; 32]);
+        let boxed = decode(&seal(b"body", &[reader.id()], &seed()).unwrap()).unwrap();
+        let key = open_key(&boxed, &reader).unwrap();
+        assert_eq!(open_body(&boxed, &key).unwrap(), b"body");
+        for at in 0..boxed.len() {
+            let mut changed = boxed.clone();
+            changed[at] ^= 1;
+            let opened = open_key(&changed, &reader).and_then(|key| open_body(&changed, &key));
+            assert_eq!(opened, None, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_one_time_key_of_small_order_opens_nothing() {
+        let reader = Keypair::from_seed([1; 32]);
+        let mut boxed = decode(&seal(b"body", &[reader.id()], &seed()).unwrap()).unwrap();
+        boxed[NONCE..HEAD].fill(0);
+        assert_eq!(open_key(&boxed, &reader), None);
+    }
+
+    #[test]
     fn eight_recipients_are_too_many_and_none_too_few() {
         let id = Keypair::from_seed([1; 32]).id();
         assert_eq!(seal(b"x", &[id; 8], &seed()), Err(BoxError::Recipients { found: 8 }));

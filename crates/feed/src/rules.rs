@@ -196,12 +196,47 @@ pub(crate) fn measure(text: &[u8]) -> (usize, MsgId) {
     if text.is_ascii() {
         return (text.len(), MsgId(Sha256::digest(text).into()));
     }
-    let mut low = Vec::with_capacity(text.len());
-    for char in std::str::from_utf8(text).unwrap_or_default().chars() {
-        let mut units = [0; 2];
-        low.extend(char.encode_utf16(&mut units).iter().map(|unit| *unit as u8));
-    }
+    let low = low_bytes(text);
     (low.len(), MsgId(Sha256::digest(&low).into()))
+}
+
+/// The low byte of each UTF-16 unit of a UTF-8 text: node's `latin1` view of a string.
+fn low_bytes(text: &[u8]) -> Vec<u8> {
+    let mut low = Vec::with_capacity(text.len());
+    // The last six bits of a character and the two before them.
+    let last = |one: u8, two: u8| (one & 3) << 6 | (two & 0x3f);
+    let mut rest = text;
+    loop {
+        if let Some((eight, after)) = rest.split_first_chunk::<8>()
+            && eight.is_ascii()
+        {
+            low.extend_from_slice(eight);
+            rest = after;
+            continue;
+        }
+        rest = match *rest {
+            [] => return low,
+            [a @ 0..=0x7f, ref after @ ..] => {
+                low.push(a);
+                after
+            }
+            [a @ 0xc0..=0xdf, b, ref after @ ..] => {
+                low.push(last(a, b));
+                after
+            }
+            [0xe0..=0xef, b, c, ref after @ ..] => {
+                low.push(last(b, c));
+                after
+            }
+            [a, b, c, d, ref after @ ..] => {
+                let code = u32::from(a & 7) << 18 | u32::from(b & 0x3f) << 12 | u32::from(c & 0x3f) << 6;
+                low.extend([(code.wrapping_sub(0x10000) >> 10) as u8, last(c, d)]);
+                after
+            }
+            // No UTF-8 ends within a character.
+            _ => return low,
+        };
+    }
 }
 
 fn parse_signature(text: &[u8]) -> Option<[u8; 64]> {
@@ -242,4 +277,34 @@ fn is_canonical_base64(text: &[u8]) -> bool {
         body => body,
     };
     body.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn low_bytes_are_those_of_the_utf_16_units(text in ".*", more in "[a-z]{0,12}[\u{80}-\u{10ffff}]{0,3}[a-z]{0,20}") {
+            for text in [text, more] {
+                let expected: Vec<u8> = text.encode_utf16().map(|unit| unit as u8).collect();
+                proptest::prop_assert_eq!(low_bytes(text.as_bytes()), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn box_strings_are_canonical_base64_with_a_box_suffix() {
+        for good in
+            [".box", "AAAA.box", "AAAA.box2", "AA==.box", "AAA=.box", "AAAA.boxx y", r"AAAA.box\\n", "AA/+.box\\\""]
+        {
+            assert!(is_boxed(good.as_bytes()), "{good}");
+        }
+        for bad in ["", "AAAA", "AAA.box", "AB==.box", "AAB=.box", "A===.box", "AA=A.box", "AAAA.bo", "AAA-.box"] {
+            assert!(!is_boxed(bad.as_bytes()), "{bad}");
+        }
+        for bad in [r"AAAA.box\n", r"AAAA.box\r", r"AAAA.box\\\n", "AAAA.box\u{2028}", "AAAA.boxé\u{2029}x"] {
+            assert!(!is_boxed(bad.as_bytes()), "{bad}");
+        }
+    }
 }

@@ -67,7 +67,9 @@ pub fn parse(text: &str) -> Result<Keypair, SecretError> {
     let keys = private_key(&fields.private)?;
     let expected = keys.id();
     let public = fields.public.map(|public| if public.starts_with('@') { public } else { format!("@{public}") });
-    for (field, found) in [("public", public), ("id", fields.id)] {
+    // ssb-keys believes `public` where `id` bears no sigil: files of old name the hash of the key there.
+    let id = fields.id.filter(|id| id.starts_with(['@', '%', '&']));
+    for (field, found) in [("public", public), ("id", id)] {
         if let Some(found) = found.filter(|found| *found != expected.to_string()) {
             return Err(SecretError::Mismatch { field, found, expected });
         }
@@ -108,12 +110,53 @@ pub fn render(keys: &Keypair) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
 
     #[test]
     fn what_is_written_is_read_back() {
         let keys = Keypair::from_seed([3; 32]);
         assert_eq!(parse(&render(&keys)).unwrap().id(), keys.id());
+    }
+
+    #[test]
+    fn the_text_is_the_one_that_ssb_keys_writes() {
+        // sha256 of what ssb-keys 8.5 wrote for this seed
+        let expected = "e220ee71e71945719e4915ac9be82930b71d234ffcd72cf662d561342015ed56";
+        let hash = Sha256::digest(render(&Keypair::from_seed([3; 32])));
+        assert_eq!(hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), expected);
+    }
+
+    #[test]
+    fn an_id_without_sigil_is_overlooked_as_ssb_keys_does() {
+        let keys = Keypair::from_seed([3; 32]);
+        let text = render(&keys).replace("\"id\": \"@", "\"id\": \"");
+        assert_eq!(parse(&text).unwrap().id(), keys.id());
+    }
+
+    #[test]
+    fn line_ends_of_other_systems_and_missing_fields_do_no_harm() {
+        let keys = Keypair::from_seed([3; 32]);
+        assert_eq!(parse(&render(&keys).replace('\n', "\r\n")).unwrap().id(), keys.id());
+        let private = STANDARD.encode(keys.secret_bytes());
+        assert_eq!(parse(&format!("{{\"private\":\"{private}\"}}")).unwrap().id(), keys.id());
+    }
+
+    #[test]
+    fn halves_that_do_not_belong_together_are_refused() {
+        let mut bytes = Keypair::from_seed([3; 32]).secret_bytes();
+        bytes[40] ^= 1;
+        let private = STANDARD.encode(bytes);
+        assert_eq!(parse(&format!("{{\"private\":\"{private}.ed25519\"}}")).unwrap_err(), SecretError::Private);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,200}", cut in 0..700usize) {
+            let _ = parse(&text);
+            let _ = parse(&render(&Keypair::from_seed([3; 32])).chars().take(cut).collect::<String>());
+        }
     }
 
     #[test]
