@@ -1,0 +1,63 @@
+#!/usr/bin/env node
+// ssb-server 16 with its default plugins, on loopback. It dials nobody of itself.
+//
+//   --dir DIR      data directory; its `secret` is made if missing
+//   --port PORT    tcp port on 127.0.0.1
+//   --network KEY  network key, base64
+//   --hops N       friends.hops, default 3
+//   --ingest FILE  log to add before it is ready
+//   --ebt off      replicate by createHistoryStream alone
+//   --survive yes  go on after an exception that nobody caught
+//
+// ssb-config reads the command line too: no option here may be named like one of its settings, but for `port`.
+// `autoPopulate` is off because gossip's `ip` dependency throws on a pub whose host is a name.
+const fs = require('fs')
+const path = require('path')
+const { option, loader, ingest, serve, ready, promise, commands } = require('./common')
+const load = loader('classic')
+
+if (option('survive') === 'yes') process.on('uncaughtException', err => console.error('exception:', err.message))
+
+const dir = option('dir')
+const port = Number(option('port'))
+fs.mkdirSync(dir, { recursive: true })
+const config = load('ssb-config/inject')('sbot-interop', {
+  path: dir,
+  caps: { shs: option('network') },
+  friends: { hops: Number(option('hops', 3)) },
+  timeout: 0,
+  logging: { level: 'error' },
+  gossip: { connections: 5, autoPopulate: false, pub: false, seed: false, friends: false, local: false, global: false },
+  connections: {
+    incoming: {
+      net: [{ scope: ['device', 'local'], transform: 'shs', host: '127.0.0.1', port }],
+      unix: [{ scope: 'device', transform: 'noauth' }]
+    },
+    outgoing: { net: [{ transform: 'shs' }] }
+  }
+})
+config.keys = load('ssb-keys').loadOrCreateSync(path.join(dir, 'secret'))
+
+const plugins = ['ssb-private1', 'ssb-unix-socket', 'ssb-no-auth', 'ssb-master', 'ssb-gossip', 'ssb-replicate',
+  'ssb-friends', 'ssb-blobs', 'ssb-invite', 'ssb-query', 'ssb-links', 'ssb-ooo']
+if (option('ebt') !== 'off') plugins.push('ssb-ebt')
+plugins.push('ssb-private')
+const stack = load('ssb-server')
+for (const name of plugins) stack.use(load(name))
+const peer = stack(config)
+fs.writeFileSync(path.join(dir, 'manifest.json'), JSON.stringify(peer.getManifest(), null, 2))
+
+async function main () {
+  const file = option('ingest')
+  if (file) await ingest(file, peer.add)
+  serve({
+    ...commands(peer),
+    want: ({ feeds }) => feeds.forEach(feed => peer.replicate.request(feed, true)),
+    connect: ({ address }) => promise(cb => peer.gossip.connect(address, cb)).then(() => null)
+  })
+  ready(peer.id, port)
+}
+main().catch(err => {
+  console.error('failed:', (err && err.stack) || err)
+  process.exit(1)
+})

@@ -1,0 +1,59 @@
+#!/usr/bin/env node
+// The newer JavaScript stack on loopback: secret-stack 6, ssb-db2 8, ssb-ebt 9, ssb-conn 6. It dials nobody of itself.
+//
+//   --dir DIR      data directory; its `secret` is made if missing
+//   --port PORT    tcp port on 127.0.0.1
+//   --network KEY  network key, base64
+//   --hops N       friends.hops, default 3
+//   --ingest FILE  log to add before it is ready
+const fs = require('fs')
+const path = require('path')
+const { option, loader, ingest, serve, ready, promise, commands } = require('./common')
+const load = loader('db2')
+
+const dir = option('dir')
+const port = Number(option('port'))
+fs.mkdirSync(dir, { recursive: true })
+const caps = { shs: option('network') }
+const keys = load('ssb-keys').loadOrCreateSync(path.join(dir, 'secret'))
+const plugins = ['ssb-db2/core', 'ssb-classic', 'ssb-box', 'ssb-db2/compat/publish', 'ssb-db2/compat/post',
+  'ssb-db2/compat/db', 'ssb-db2/compat/history-stream', 'ssb-db2/compat/log-stream', 'ssb-db2/compat/ebt',
+  'ssb-db2/compat/feedstate', 'ssb-db2/about-self', 'ssb-master', 'ssb-conn', 'ssb-blobs', 'ssb-ebt', 'ssb-friends',
+  'ssb-replication-scheduler']
+const stack = load('secret-stack')({ caps })
+for (const name of plugins) stack.use(load(name))
+const peer = stack({
+  path: dir,
+  caps,
+  keys,
+  port,
+  host: '127.0.0.1',
+  local: false,
+  friends: { hops: Number(option('hops', 3)) },
+  replicationScheduler: { autostart: true },
+  conn: { autostart: false, populatePubs: false },
+  blobs: { sympathy: 3 },
+  connections: {
+    incoming: { net: [{ scope: ['device', 'public'], host: '127.0.0.1', port, transform: 'shs' }] },
+    outgoing: { net: [{ transform: 'shs' }] }
+  }
+})
+fs.writeFileSync(path.join(dir, 'manifest.json'), JSON.stringify(peer.getManifest(), null, 2))
+
+async function main () {
+  const file = option('ingest')
+  if (file) {
+    await ingest(file, peer.db.add)
+    await promise(cb => peer.db.onDrain('base', cb))
+  }
+  serve({
+    ...commands(peer),
+    want: ({ feeds }) => feeds.forEach(feed => peer.ebt.request(feed, true)),
+    connect: ({ address }) => promise(cb => peer.conn.connect(address, cb)).then(() => null)
+  })
+  ready(peer.id, port)
+}
+main().catch(err => {
+  console.error('failed:', (err && err.stack) || err)
+  process.exit(1)
+})
