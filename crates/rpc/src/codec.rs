@@ -1,13 +1,19 @@
 //! Packets: nine bytes of header and a body.
 //!
 //! Header: flags (bits 0–1 the body's type, 4 end or error, 8 stream), the body's length (u32), the request's number
-//! (i32), both big-endian. Nine zero bytes say goodbye; any header with length 0 does, as in the reference.
+//! (i32), both big-endian. Nine zero bytes say goodbye.
+//!
+//! The reference takes any header with length 0 for a goodbye, and yet sends empty texts and buffers as just that. Here
+//! such a packet is an empty item when it belongs to a request, and none is ever sent ([`encode`]).
 //! Source: packet-stream-codec `index.js`.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Length of a header in bytes.
 pub const HEADER: usize = 9;
+
+/// The input of an incomplete packet grows by this much at least, in bytes, up to the packet's size.
+const GROWTH: usize = 64 * 1024;
 
 const END: u8 = 4;
 const STREAM: u8 = 8;
@@ -112,50 +118,61 @@ pub enum CodecError {
     },
 }
 
-/// Takes the first packet off `input`. Bodies share its memory.
+/// Takes the first packet off `input`. Its body shares the memory of `input`: copy what is small and kept for long.
+///
+/// While a packet is incomplete, `input` grows with what has come of it, and not with what its header announces.
 ///
 /// # Errors
-/// [`CodecError`]: before anything of the body's size is allocated.
+/// [`CodecError`], as soon as the header is there.
 pub fn decode(input: &mut BytesMut, max_body: usize) -> Result<Decoded, CodecError> {
     let Some(header) = input.first_chunk::<HEADER>() else { return Ok(Decoded::Incomplete) };
     let flags = header[0];
     let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]);
     let request = i32::from_be_bytes([header[5], header[6], header[7], header[8]]);
-    if length == 0 {
+    if length == 0 && request == 0 {
         return Ok(Decoded::Goodbye);
     }
     if length as usize > max_body {
         return Err(CodecError::TooLong { length, request, limit: max_body });
     }
     let length = length as usize;
+    let kind = match flags & 3 {
+        0 => Body::Binary,
+        1 => Body::String,
+        2 => Body::Json,
+        kind => return Err(CodecError::Type { kind, request }),
+    };
     if input.len() < HEADER + length {
-        input.reserve(HEADER + length - input.len());
+        let missing = HEADER + length - input.len();
+        input.reserve(missing.min(input.len().max(GROWTH)));
         return Ok(Decoded::Incomplete);
     }
     input.advance(HEADER);
-    let bytes = input.split_to(length).freeze();
-    let body = match flags & 3 {
-        0 => Body::Binary(bytes),
-        1 => Body::String(bytes),
-        2 => Body::Json(bytes),
-        kind => return Err(CodecError::Type { kind, request }),
-    };
+    let body = kind(input.split_to(length).freeze());
     Ok(Decoded::Packet(Packet { request, stream: flags & STREAM != 0, end: flags & END != 0, body }))
 }
 
-/// Appends a packet. An empty binary or string body can't be told from a goodbye, so it is left out, as nothing would
-/// be lost but an empty item.
+/// Appends a packet.
+///
+/// An empty body would look like a goodbye to the reference. An empty text goes out as the JSON `""`, empty JSON as
+/// `null` (`true` if it ends a stream), an empty binary answer as `""`; an empty binary item of a stream is left out.
 pub fn encode(packet: &Packet, out: &mut BytesMut) {
-    let Ok(length) = u32::try_from(packet.body.len()) else { return };
-    if length == 0 {
-        return;
-    }
-    out.reserve(HEADER + packet.body.len());
+    let (kind, bytes): (u8, &[u8]) = match &packet.body {
+        body if !body.is_empty() => (body.kind(), body.bytes()),
+        Body::Binary(_) if packet.stream && !packet.end => return,
+        Body::String(_) => (2, b"\"\""),
+        Body::Binary(_) if !packet.stream => (2, b"\"\""),
+        _ if packet.stream && packet.end => (2, b"true"),
+        _ => (2, b"null"),
+    };
+    // Nothing of that size can be built from what fits through a connection.
+    let Ok(length) = u32::try_from(bytes.len()) else { return };
+    out.reserve(HEADER + bytes.len());
     let flags = if packet.end { END } else { 0 } | if packet.stream { STREAM } else { 0 };
-    out.put_u8(packet.body.kind() | flags);
+    out.put_u8(kind | flags);
     out.put_u32(length);
     out.put_i32(packet.request);
-    out.put_slice(packet.body.bytes());
+    out.put_slice(bytes);
 }
 
 /// Appends the goodbye.
@@ -209,9 +226,51 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn what_was_decoded_encodes_to_the_same_bytes(
+            (request, stream, end) in (any::<i32>().prop_filter("no goodbye", |n| *n != 0), any::<bool>(), any::<bool>()),
+            (kind, bytes) in (0..3u8, proptest::collection::vec(any::<u8>(), 0..20)),
+        ) {
+            let body = match kind {
+                0 => Body::Binary(bytes.into()),
+                1 => Body::String(bytes.into()),
+                _ => Body::Json(bytes.into()),
+            };
+            let mut wire = BytesMut::new();
+            encode(&Packet { request, stream, end, body }, &mut wire);
+            let before = wire.clone();
+            if let Decoded::Packet(packet) = decode(&mut wire, 1000).unwrap() {
+                prop_assert!(wire.is_empty());
+                encode(&packet, &mut wire);
+                prop_assert_eq!(wire, before);
+            }
+        }
+    }
+
     #[test]
     fn four_gibibytes_are_refused_before_they_are_awaited() {
         let mut input = BytesMut::from(&[2, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1][..]);
         assert_eq!(decode(&mut input, 100), Err(CodecError::TooLong { length: u32::MAX, request: 1, limit: 100 }));
+    }
+
+    #[test]
+    fn a_body_type_that_nobody_knows_is_refused_by_its_header() {
+        let mut input = BytesMut::from(&[3, 0, 0, 0, 9, 0, 0, 0, 7][..]);
+        assert_eq!(decode(&mut input, 100), Err(CodecError::Type { kind: 3, request: 7 }));
+    }
+
+    #[test]
+    fn an_announced_body_takes_no_memory_before_it_comes() {
+        let mut input = BytesMut::from(&[2, 4, 0, 0, 0, 0, 0, 0, 1][..]);
+        assert_eq!(decode(&mut input, 1 << 30), Ok(Decoded::Incomplete));
+        assert!(input.capacity() <= 4 * GROWTH);
+    }
+
+    #[test]
+    fn an_empty_item_is_no_goodbye() {
+        let mut input = BytesMut::from(&[8 | 1, 0, 0, 0, 0, 0, 0, 0, 1][..]);
+        let packet = Packet { request: 1, stream: true, end: false, body: Body::String(Bytes::new()) };
+        assert_eq!(decode(&mut input, 100), Ok(Decoded::Packet(packet)));
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::codec::{Body, Packet};
 use crate::error::{CallError, RpcError};
 use crate::pipe::Pipe;
-use crate::session::Shared;
+use crate::shared::Shared;
 use crate::streams::Key;
 
 /// What ends a stream well.
@@ -21,23 +21,23 @@ pub(crate) fn good_end() -> Body {
 pub(crate) struct Stream {
     pub(crate) key: Key,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) pipe: Arc<Pipe>,
+    pub(crate) pipe: Pipe,
     closed: AtomicBool,
     closing: Notify,
 }
 
 impl Stream {
-    pub(crate) fn new(key: Key, shared: Arc<Shared>, pipe: Arc<Pipe>) -> Arc<Stream> {
+    pub(crate) fn new(key: Key, shared: Arc<Shared>, pipe: Pipe) -> Arc<Stream> {
         Arc::new(Stream { key, shared, pipe, closed: AtomicBool::new(false), closing: Notify::new() })
     }
 
-    /// The other side takes no more from us.
+    /// We send no more items.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.closing.notify_waiters();
     }
 
-    async fn until_closed(&self) {
+    pub(crate) async fn until_closed(&self) {
         let closing = self.closing.notified();
         tokio::pin!(closing);
         closing.as_mut().enable();
@@ -46,44 +46,57 @@ impl Stream {
         }
     }
 
-    fn item(&self, body: Body) -> Packet {
-        Packet { request: self.key, stream: true, end: false, body }
+    fn closed_error(&self) -> CallError {
+        match self.shared.is_closed() {
+            true => CallError::Closed(self.shared.why()),
+            false => CallError::Ended("the other side wants no more".into()),
+        }
     }
 
     async fn send(&self, bodies: impl IntoIterator<Item = Body>) -> Result<(), CallError> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(CallError::Closed("the other side ended the stream".into()));
-        }
-        let packets = bodies.into_iter().map(|body| self.item(body));
+        // Asked for each item under the outbox's lock: none can follow our end, which is sent after `closed` is set.
+        let open = |_: &Body| !self.closed.load(Ordering::Acquire);
+        let packets = bodies.into_iter().take_while(open).map(|body| Packet {
+            request: self.key,
+            stream: true,
+            end: false,
+            body,
+        });
         tokio::select! {
             biased;
             sent = self.shared.outbox.send(packets) => {
-                if sent { Ok(()) } else { Err(CallError::Closed(self.shared.why())) }
+                if sent && !self.closed.load(Ordering::Acquire) { Ok(()) } else { Err(self.closed_error()) }
             }
-            () = self.until_closed() => Err(CallError::Closed("the other side ended the stream".into())),
+            () = self.until_closed() => Err(self.closed_error()),
         }
     }
 
     /// Sends our end, unless it was sent.
     pub(crate) fn end(&self, end: Result<(), RpcError>) {
+        self.close();
         let body = match end {
             Ok(()) => good_end(),
             Err(error) => error.body(),
         };
-        self.shared.end(self.key, true, body, true);
+        self.shared.end(self.key, body);
     }
 }
 
 /// Where a handler reads what the caller streams.
+///
+/// Items that aren't read hold up the whole connection once the queue is full ([`Limits`](crate::Limits)), so a duplex
+/// handler must go on reading while it waits for [`Outlet::send`]: if both sides only read after they have written, neither
+/// goes on.
 pub struct Inlet(pub(crate) Arc<Stream>);
 
 impl Inlet {
-    /// The next item; `None` at the end, an error if the caller ended with one or is gone.
+    /// The next item; `None` at the end, an error if the caller ended with one or is gone. Can be cancelled: no item gets
+    /// lost.
     pub async fn recv(&mut self) -> Option<Result<Body, CallError>> {
         self.0.pipe.recv().await
     }
 
-    /// Moves what is there to `out`, waiting for one item at least; 0 at the end.
+    /// Moves what is there to `out`, waiting for one item at least; 0 at the end. Can be cancelled: no item gets lost.
     ///
     /// # Errors
     /// If the caller ended with an error, or is gone.
@@ -94,7 +107,10 @@ impl Inlet {
 
 impl Drop for Inlet {
     fn drop(&mut self) {
-        self.0.pipe.abandon();
+        if self.0.pipe.abandon() {
+            // Nobody else would notice that the caller is done.
+            self.0.close();
+        }
     }
 }
 
@@ -106,7 +122,7 @@ impl Outlet {
     /// Sends an item, waiting while too much is under way.
     ///
     /// # Errors
-    /// [`CallError::Closed`] if the caller wants no more or is gone.
+    /// [`CallError::Ended`] if the caller wants no more, [`CallError::Closed`] if it is gone.
     pub async fn send(&mut self, body: Body) -> Result<(), CallError> {
         self.0.send([body]).await
     }
@@ -114,18 +130,22 @@ impl Outlet {
     /// Sends items in one go.
     ///
     /// # Errors
-    /// [`CallError::Closed`] if the caller wants no more or is gone; some may have been sent.
+    /// As [`Outlet::send`]; some may have been sent.
     pub async fn send_many(&mut self, bodies: Vec<Body>) -> Result<(), CallError> {
         self.0.send(bodies).await
     }
 
-    /// Waits until the caller wants no more or is gone.
+    /// Waits until the caller wants no more or is gone. A caller that ends its own side of a duplex still wants ours, as
+    /// long as the [`Inlet`] is there to tell of that end.
     pub async fn closed(&self) {
         self.0.until_closed().await;
     }
 }
 
-/// A stream that we asked for. Dropping it tells the other side to stop.
+/// A stream that we asked for. Dropping it tells the other side to stop; of a duplex, it closes the [`Sink`] too.
+///
+/// Items that aren't read hold up the whole connection once the queue is full ([`Limits`](crate::Limits)): read on, or
+/// drop it.
 pub struct Source {
     pub(crate) stream: Arc<Stream>,
     /// Of a duplex: the [`Sink`] ends it.
@@ -133,7 +153,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// The next item; `None` at the end, an error if the stream ended with one.
+    /// The next item; `None` at the end, an error if the stream ended with one. Can be cancelled: no item gets lost.
     pub async fn recv(&mut self) -> Option<Result<Body, CallError>> {
         let item = self.stream.pipe.recv().await;
         if !matches!(item, Some(Ok(_))) && !self.shared_with_sink {
@@ -142,7 +162,7 @@ impl Source {
         item
     }
 
-    /// Moves what is there to `out`, waiting for one item at least; 0 at the end.
+    /// Moves what is there to `out`, waiting for one item at least; 0 at the end. Can be cancelled: no item gets lost.
     ///
     /// # Errors
     /// If the stream ended with an error, or the connection is gone.
@@ -159,12 +179,15 @@ impl Drop for Source {
     fn drop(&mut self) {
         self.stream.pipe.abandon();
         self.stream.end(Ok(()));
+        self.stream.shared.let_go(self.stream.key);
     }
 }
 
 /// A stream that we send. Dropping it ends it.
 pub struct Sink {
     pub(crate) stream: Arc<Stream>,
+    /// Of a duplex: the [`Source`] lives on.
+    pub(crate) shared_with_source: bool,
 }
 
 impl Sink {
@@ -179,7 +202,7 @@ impl Sink {
     /// Sends items in one go.
     ///
     /// # Errors
-    /// [`CallError`] if the other side takes no more; some may have been sent.
+    /// As [`Sink::send`]; some may have been sent.
     pub async fn send_many(&mut self, bodies: Vec<Body>) -> Result<(), CallError> {
         self.stream.send(bodies).await
     }
@@ -212,5 +235,8 @@ impl Sink {
 impl Drop for Sink {
     fn drop(&mut self) {
         self.stream.end(Ok(()));
+        if !self.shared_with_source {
+            self.stream.shared.let_go(self.stream.key);
+        }
     }
 }

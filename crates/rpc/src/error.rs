@@ -73,13 +73,18 @@ pub enum CallError {
     /// The other side says no.
     #[error(transparent)]
     Remote(#[from] RpcError),
+    /// The stream takes or brings no more, and the connection lives on: the other side wants no more, or the stream was
+    /// given up because it wasn't read.
+    #[error("the stream is closed: {0}")]
+    Ended(String),
     /// The connection is gone, or went while the call was open.
     #[error("the connection is closed: {0}")]
     Closed(String),
     /// The arguments have no JSON form.
     #[error("the arguments can't be sent: {0}")]
     Arguments(String),
-    /// The other side doesn't have the method, or it is of another type.
+    /// The other side doesn't have the method, or it is of another type. Only [`Client`](crate::Client) looks before it
+    /// asks.
     #[error("{0}")]
     Method(String),
 }

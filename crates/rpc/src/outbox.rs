@@ -4,22 +4,28 @@
 //! packets cost one system call. Whoever sends data waits while the buffer is full; ends and refusals always fit, as each
 //! open request causes one at most.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::codec::{self, Packet};
+use crate::room::Room;
 
 /// Data waits once so many bytes are in the buffer.
 pub(crate) const HIGH_WATER: usize = 256 * 1024;
 
-/// The reader stops once so many bytes are in the buffer: somebody asks and asks, and doesn't read the answers.
+/// The reader stops once so many bytes of its own refusals are in the buffer: somebody asks and asks, and doesn't read the
+/// answers. Other packets don't count: two sides that both have large answers for each other must go on reading.
 const FLOOD: usize = 4 * HIGH_WATER;
 
 #[derive(Default)]
 struct State {
     buffer: BytesMut,
     packets: u64,
+    /// Bytes in the buffer that the reader put there.
+    refusals: usize,
     closing: bool,
     closed: bool,
 }
@@ -28,28 +34,47 @@ pub(crate) struct Outbox {
     state: Mutex<State>,
     filled: Notify,
     drained: Notify,
+    room: Arc<Room>,
 }
 
 impl Outbox {
-    pub(crate) fn new() -> Outbox {
-        Outbox { state: Mutex::default(), filled: Notify::new(), drained: Notify::new() }
+    pub(crate) fn new(room: Arc<Room>) -> Outbox {
+        Outbox { state: Mutex::default(), filled: Notify::new(), drained: Notify::new(), room }
     }
 
-    /// Adds a packet, whatever waits already. False if nothing is written any more.
-    pub(crate) fn push(&self, packet: &Packet) -> bool {
+    /// Adds a packet, whatever waits already.
+    pub(crate) fn push(&self, packet: &Packet) {
+        self.add(packet, false);
+    }
+
+    /// Adds a packet with which the reader refuses something.
+    pub(crate) fn refuse(&self, packet: &Packet) {
+        self.add(packet, true);
+    }
+
+    fn add(&self, packet: &Packet, refusal: bool) {
         {
             let mut state = self.state.lock();
             if state.closing || state.closed {
-                return false;
+                return;
             }
+            let before = state.buffer.len();
             codec::encode(packet, &mut state.buffer);
             state.packets += 1;
+            if refusal {
+                state.refusals += state.buffer.len() - before;
+            }
         }
         self.filled.notify_one();
-        true
     }
 
-    /// Adds packets as room comes up. False if nothing is written any more.
+    /// Waits for room to send. False if nothing is written any more.
+    pub(crate) async fn room(&self) -> bool {
+        self.send(std::iter::empty()).await
+    }
+
+    /// Adds packets as room comes up, taking them from `packets` under the buffer's lock. False if nothing is written any
+    /// more.
     pub(crate) async fn send(&self, packets: impl IntoIterator<Item = Packet>) -> bool {
         let mut packets = packets.into_iter();
         loop {
@@ -79,11 +104,12 @@ impl Outbox {
             if all {
                 return true;
             }
+            let _waiting = self.room.wait();
             drained.await;
         }
     }
 
-    /// Waits until the buffer is not flooded.
+    /// Waits until the buffer is not flooded with refusals.
     pub(crate) async fn settle(&self) {
         loop {
             let drained = self.drained.notified();
@@ -91,7 +117,7 @@ impl Outbox {
             drained.as_mut().enable();
             {
                 let state = self.state.lock();
-                if state.buffer.len() < FLOOD || state.closed {
+                if state.refusals < FLOOD || state.closed {
                     return;
                 }
             }
@@ -130,6 +156,7 @@ impl Outbox {
                 }
                 if !state.buffer.is_empty() {
                     std::mem::swap(&mut state.buffer, &mut empty);
+                    state.refusals = 0;
                     drop(state);
                     self.drained.notify_waiters();
                     return Some(empty);

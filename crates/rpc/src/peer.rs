@@ -8,7 +8,8 @@ use crate::codec::{Body, Packet};
 use crate::ends::{Sink, Source, Stream};
 use crate::error::CallError;
 use crate::registry::Kind;
-use crate::session::Shared;
+use crate::room::Waiting;
+use crate::shared::{Opening, Shared};
 
 /// The other side of a connection. Clones speak over the same connection.
 #[derive(Clone)]
@@ -43,11 +44,12 @@ struct Request<'a, A: Serialize> {
 struct Asked {
     shared: Arc<Shared>,
     key: i32,
+    _waiting: Waiting,
 }
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.shared.abandon(self.key);
+        self.shared.forget(self.key);
     }
 }
 
@@ -69,7 +71,7 @@ impl Peer {
     pub async fn call(&self, method: &str, args: &impl Serialize) -> Result<Body, CallError> {
         let body = request(method, args, Some(Kind::Async))?;
         let (key, answer) = self.shared.ask()?;
-        let _asked = Asked { shared: Arc::clone(&self.shared), key };
+        let _asked = Asked { shared: Arc::clone(&self.shared), key, _waiting: self.shared.room.wait_for_answer() };
         if !self.shared.outbox.send([Packet { request: key, stream: false, end: false, body }]).await {
             return Err(CallError::Closed(self.shared.why()));
         }
@@ -90,7 +92,10 @@ impl Peer {
     /// # Errors
     /// [`CallError::Closed`] if the connection is lost. What the other side says comes from [`Sink::end`].
     pub async fn sink(&self, method: &str, args: &impl Serialize) -> Result<Sink, CallError> {
-        Ok(Sink { stream: self.open(method, args, Kind::Sink).await? })
+        let stream = self.open(method, args, Kind::Sink).await?;
+        // Only its end is awaited.
+        stream.pipe.abandon();
+        Ok(Sink { stream, shared_with_source: false })
     }
 
     /// Calls a duplex.
@@ -99,14 +104,17 @@ impl Peer {
     /// [`CallError::Closed`] if the connection is lost. What the other side says comes with the first item.
     pub async fn duplex(&self, method: &str, args: &impl Serialize) -> Result<(Sink, Source), CallError> {
         let stream = self.open(method, args, Kind::Duplex).await?;
-        Ok((Sink { stream: Arc::clone(&stream) }, Source { stream, shared_with_sink: true }))
+        let sink = Sink { stream: Arc::clone(&stream), shared_with_source: true };
+        Ok((sink, Source { stream, shared_with_sink: true }))
     }
 
     async fn open(&self, method: &str, args: &impl Serialize, kind: Kind) -> Result<Arc<Stream>, CallError> {
         let body = request(method, args, Some(kind))?;
         let stream = self.shared.open()?;
         let packet = Packet { request: stream.key, stream: true, end: false, body };
-        if self.shared.outbox.send([packet]).await { Ok(stream) } else { Err(CallError::Closed(self.shared.why())) }
+        let opening = Opening::new(stream);
+        let sent = self.shared.outbox.send([packet]).await.then(|| opening.sent()).flatten();
+        sent.ok_or_else(|| CallError::Closed(self.shared.why()))
     }
 
     /// Waits until the connection is closed; says why it was.
@@ -118,20 +126,26 @@ impl Peer {
         }
     }
 
+    /// Waits until the connection is closed, the goodbye has gone out (or its time is up), and both byte streams are let
+    /// go.
+    pub async fn gone(&self) {
+        // An error means the same.
+        let _ = self.shared.gone().wait_for(|gone| *gone).await;
+    }
+
     /// Whether the connection is closed.
     pub fn is_closed(&self) -> bool {
-        self.shared.ended().borrow().is_some()
+        self.shared.is_closed()
     }
 
     /// Says goodbye and closes the connection, `why` being what open calls fail with. What is under way goes out first;
-    /// a peer that doesn't take it is cut off after five seconds.
+    /// a peer that doesn't take it, or doesn't hang up in its turn, is cut off after five seconds ([`Peer::gone`]).
     pub fn close(&self, why: &str) {
-        self.shared.hang_up(why);
+        self.shared.close(why);
     }
 
     /// How much went over this connection.
     pub fn counters(&self) -> Counters {
-        let [bytes_in, bytes_out, packets_in, packets_out] = self.shared.counters();
-        Counters { bytes_in, bytes_out, packets_in, packets_out, open: self.shared.open_requests() }
+        self.shared.counters()
     }
 }

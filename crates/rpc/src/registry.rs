@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use crate::codec::Body;
 use crate::ends::{Inlet, Outlet};
 use crate::error::RpcError;
+use crate::manifest::Manifest;
 
 /// A method's type, as manifests name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,10 +88,10 @@ impl<C> Call<C> {
 }
 
 pub(crate) type Work<T> = Pin<Box<dyn Future<Output = Result<T, RpcError>> + Send>>;
-type AsyncHandler<C> = Box<dyn Fn(Call<C>) -> Work<Body> + Send + Sync>;
-type SourceHandler<C> = Box<dyn Fn(Call<C>, Outlet) -> Work<()> + Send + Sync>;
-type SinkHandler<C> = Box<dyn Fn(Call<C>, Inlet) -> Work<()> + Send + Sync>;
-type DuplexHandler<C> = Box<dyn Fn(Call<C>, Inlet, Outlet) -> Work<()> + Send + Sync>;
+type AsyncHandler<C> = Arc<dyn Fn(Call<C>) -> Work<Body> + Send + Sync>;
+type SourceHandler<C> = Arc<dyn Fn(Call<C>, Outlet) -> Work<()> + Send + Sync>;
+type SinkHandler<C> = Arc<dyn Fn(Call<C>, Inlet) -> Work<()> + Send + Sync>;
+type DuplexHandler<C> = Arc<dyn Fn(Call<C>, Inlet, Outlet) -> Work<()> + Send + Sync>;
 type Authorise<C> = Box<dyn Fn(&C, &str, Kind) -> Result<(), String> + Send + Sync>;
 
 pub(crate) enum Handler<C> {
@@ -98,6 +99,17 @@ pub(crate) enum Handler<C> {
     Source(SourceHandler<C>),
     Sink(SinkHandler<C>),
     Duplex(DuplexHandler<C>),
+}
+
+impl<C> Clone for Handler<C> {
+    fn clone(&self) -> Self {
+        match self {
+            Handler::Async(handler) => Handler::Async(Arc::clone(handler)),
+            Handler::Source(handler) => Handler::Source(Arc::clone(handler)),
+            Handler::Sink(handler) => Handler::Sink(Arc::clone(handler)),
+            Handler::Duplex(handler) => Handler::Duplex(Arc::clone(handler)),
+        }
+    }
 }
 
 pub(crate) struct Method<C> {
@@ -143,12 +155,12 @@ impl<C> Registry<C> {
         self
     }
 
-    /// A method with one answer, which `manifest` calls `sync`.
+    /// A method with one answer, which the manifest calls `sync`.
     pub fn sync<F>(self, name: &str, handler: impl Fn(Call<C>) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Body, RpcError>> + Send + 'static,
     {
-        self.add(name, Kind::Sync, Handler::Async(Box::new(move |call| Box::pin(handler(call)))))
+        self.add(name, Kind::Sync, Handler::Async(Arc::new(move |call| Box::pin(handler(call)))))
     }
 
     /// A method with one answer.
@@ -156,7 +168,7 @@ impl<C> Registry<C> {
     where
         F: Future<Output = Result<Body, RpcError>> + Send + 'static,
     {
-        self.add(name, Kind::Async, Handler::Async(Box::new(move |call| Box::pin(handler(call)))))
+        self.add(name, Kind::Async, Handler::Async(Arc::new(move |call| Box::pin(handler(call)))))
     }
 
     /// A method that streams to the caller. The stream ends when the handler returns; the handler is dropped when the
@@ -165,23 +177,25 @@ impl<C> Registry<C> {
     where
         F: Future<Output = Result<(), RpcError>> + Send + 'static,
     {
-        self.add(name, Kind::Source, Handler::Source(Box::new(move |call, outlet| Box::pin(handler(call, outlet)))))
+        self.add(name, Kind::Source, Handler::Source(Arc::new(move |call, outlet| Box::pin(handler(call, outlet)))))
     }
 
-    /// A method that takes a stream from the caller.
+    /// A method that takes a stream from the caller. When the handler returns, the caller is told to stop.
     pub fn sink<F>(self, name: &str, handler: impl Fn(Call<C>, Inlet) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<(), RpcError>> + Send + 'static,
     {
-        self.add(name, Kind::Sink, Handler::Sink(Box::new(move |call, inlet| Box::pin(handler(call, inlet)))))
+        self.add(name, Kind::Sink, Handler::Sink(Arc::new(move |call, inlet| Box::pin(handler(call, inlet)))))
     }
 
-    /// A method with streams both ways. Our side ends when the handler returns.
+    /// A method with streams both ways. Our side ends when the handler returns. A caller that ends its side well (the
+    /// [`Inlet`] tells) may still listen; one that ended with an error doesn't. The reference doesn't listen any more once
+    /// it has ended: a handler with nothing left to say should return.
     pub fn duplex<F>(self, name: &str, handler: impl Fn(Call<C>, Inlet, Outlet) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<(), RpcError>> + Send + 'static,
     {
-        let handler: DuplexHandler<C> = Box::new(move |call, inlet, outlet| Box::pin(handler(call, inlet, outlet)));
+        let handler: DuplexHandler<C> = Arc::new(move |call, inlet, outlet| Box::pin(handler(call, inlet, outlet)));
         self.add(name, Kind::Duplex, Handler::Duplex(handler))
     }
 
@@ -192,28 +206,7 @@ impl<C> Registry<C> {
 
     /// The manifest as JSON: names with their types, namespaces as objects, in the order in which they were added.
     pub fn manifest(&self) -> String {
-        let mut top: Vec<(&str, Vec<(&str, Kind)>)> = Vec::new();
-        for (name, kind) in self.methods() {
-            let (space, own) = name.split_once('.').unwrap_or((name, ""));
-            match top.iter_mut().find(|(known, members)| *known == space && !own.is_empty() && !members[0].0.is_empty())
-            {
-                Some((_, members)) => members.push((own, kind)),
-                None => top.push((space, vec![(own, kind)])),
-            }
-        }
-        // Names are ours: identifiers, nothing to escape.
-        let entries: Vec<String> = top
-            .iter()
-            .map(|(space, members)| match members[..] {
-                [("", kind)] => format!("\"{space}\":\"{}\"", kind.name()),
-                _ => {
-                    let members: Vec<_> =
-                        members.iter().map(|(own, kind)| format!("\"{own}\":\"{}\"", kind.name())).collect();
-                    format!("\"{space}\":{{{}}}", members.join(","))
-                }
-            })
-            .collect();
-        format!("{{{}}}", entries.join(","))
+        Manifest::new(self.methods().map(|(name, kind)| (name.to_owned(), kind))).to_json()
     }
 
     /// Finds what a request's body asks for, and asks whether the caller may.
@@ -227,17 +220,21 @@ impl<C> Registry<C> {
             Name::One(name) => name,
             Name::Path(path) => path.join("."),
         };
+        // Lone requests are all async, whatever they say (muxrpc `stream.js`).
         let kind = match request.kind.as_deref() {
+            _ if !stream => Kind::Async,
             Some(kind) => Kind::from_name(kind)
-                .filter(|kind| kind.is_stream() == stream)
+                .filter(|kind| kind.is_stream())
                 .ok_or_else(|| RpcError::new(format!("unsupported stream type: {}", shown(kind))))?,
-            None if stream => return Err(RpcError::new("unsupported stream type: undefined")),
-            None => Kind::Async,
+            None => return Err(RpcError::new("unsupported stream type: undefined")),
         };
         let args = match request.args {
             Some(args) if args.get().starts_with('[') => json.slice_ref(args.get().as_bytes()),
             None => Bytes::from_static(b"[]"),
-            Some(_) => return Err(RpcError::new("invalid request, args should be array")),
+            Some(_) => {
+                let request = shown(&String::from_utf8_lossy(json.get(..json.len().min(SHOWN)).unwrap_or_default()));
+                return Err(RpcError::new(format!("invalid request, args should be array, was: {request}")));
+            }
         };
         let method = self.methods.get(name.as_str());
         if let Some(authorise) = &self.authorise {
@@ -250,9 +247,11 @@ impl<C> Registry<C> {
     }
 }
 
-/// A name from a peer, short enough for an error or a line in the log.
-fn shown(name: &str) -> String {
-    name.chars().take(100).collect()
+/// Most characters of a peer's text that go into an error or a line of the log.
+const SHOWN: usize = 200;
+
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN).collect()
 }
 
 #[derive(Deserialize)]

@@ -3,6 +3,9 @@
 //! Numbers: our request `n` is sent as `n` and answered as `-n`. A [`Key`] is the number that *we* send: positive for
 //! requests of ours, negative for theirs. A lone request ends with its answer; a stream ends when both sides have said
 //! so. Source: packet-stream `index.js` and `substream.js`.
+//!
+//! Where the reference answers the end of a stream that it doesn't know with an end, this says [`Event::Stray`]: what ends
+//! twice (the reference's duplexes do) needs no second answer.
 
 use std::collections::HashMap;
 
@@ -42,6 +45,8 @@ struct Open {
     stream: bool,
     we_ended: bool,
     they_ended: bool,
+    /// Of the body with which they opened it.
+    bytes: usize,
 }
 
 /// The open requests of one connection, both ways.
@@ -50,13 +55,21 @@ pub struct Streams {
     open: HashMap<Key, Open>,
     last: i32,
     theirs: usize,
+    theirs_bytes: usize,
     max_theirs: usize,
+    max_theirs_bytes: usize,
 }
 
 impl Streams {
-    /// None open yet; the other end may have `max_theirs` at a time.
-    pub fn new(max_theirs: usize) -> Streams {
-        Streams { open: HashMap::new(), last: 0, theirs: 0, max_theirs }
+    /// None open yet; the other end may have `max_theirs` at a time, opened by bodies of `max_theirs_bytes` in all (a
+    /// single one may be longer).
+    pub fn new(max_theirs: usize, max_theirs_bytes: usize) -> Streams {
+        Streams { open: HashMap::new(), last: 0, theirs: 0, theirs_bytes: 0, max_theirs, max_theirs_bytes }
+    }
+
+    /// Whether a request is open: its answer is due, or one side hasn't ended its stream.
+    pub fn is_open(&self, key: Key) -> bool {
+        self.open.contains_key(&key)
     }
 
     /// How many are open, both ways.
@@ -74,7 +87,7 @@ impl Streams {
         loop {
             self.last = self.last.checked_add(1).unwrap_or(1);
             if !self.open.contains_key(&self.last) {
-                self.open.insert(self.last, Open { stream, we_ended: false, they_ended: false });
+                self.open.insert(self.last, Open { stream, we_ended: false, they_ended: false, bytes: 0 });
                 return self.last;
             }
         }
@@ -94,16 +107,12 @@ impl Streams {
         true
     }
 
-    /// Nobody waits for the answer to this lone request of ours any more.
-    pub fn abandon(&mut self, key: Key) {
-        if self.open.get(&key).is_some_and(|open| !open.stream) {
-            self.forget(key);
-        }
-    }
-
-    fn forget(&mut self, key: Key) {
-        if self.open.remove(&key).is_some() && key < 0 {
+    /// Forgets a lone request of ours whose answer nobody waits for any more, or a stream that was never sent: what
+    /// comes for it is [`Event::Stray`].
+    pub fn forget(&mut self, key: Key) {
+        if let Some(open) = self.open.remove(&key).filter(|_| key < 0) {
             self.theirs -= 1;
+            self.theirs_bytes -= open.bytes;
         }
     }
 
@@ -136,11 +145,14 @@ impl Streams {
         if key > 0 || end {
             return Event::Stray;
         }
-        if self.theirs >= self.max_theirs {
+        let bytes = body.len();
+        let too_long = self.theirs > 0 && self.theirs_bytes.saturating_add(bytes) > self.max_theirs_bytes;
+        if too_long || self.theirs >= self.max_theirs {
             return Event::Refused { key, stream };
         }
         self.theirs += 1;
-        self.open.insert(key, Open { stream, we_ended: false, they_ended: false });
+        self.theirs_bytes += bytes;
+        self.open.insert(key, Open { stream, we_ended: false, they_ended: false, bytes });
         if stream { Event::Open(key, body) } else { Event::Request(key, body) }
     }
 }
@@ -160,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_question_is_answered_once() {
-        let mut streams = Streams::new(8);
+        let mut streams = Streams::new(8, 100);
         let key = streams.start(false);
         assert_eq!(streams.receive(packet(-key, false, false)), Event::Answer(key, body()));
         assert_eq!(streams.receive(packet(-key, false, false)), Event::Stray);
@@ -169,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_stream_ends_when_both_have_ended_it() {
-        let mut streams = Streams::new(8);
+        let mut streams = Streams::new(8, 100);
         assert_eq!(streams.receive(packet(5, true, false)), Event::Open(-5, body()));
         assert_eq!(streams.receive(packet(5, true, false)), Event::Item(-5, body()));
         assert_eq!(streams.receive(packet(5, true, true)), Event::End(-5, body()));
@@ -182,7 +194,7 @@ mod tests {
 
     #[test]
     fn an_answer_to_nothing_is_stray() {
-        let mut streams = Streams::new(8);
+        let mut streams = Streams::new(8, 100);
         for (stream, end) in [(false, false), (false, true), (true, false), (true, true)] {
             assert_eq!(streams.receive(packet(-3, stream, end)), Event::Stray);
         }
@@ -192,11 +204,22 @@ mod tests {
 
     #[test]
     fn requests_beyond_the_limit_are_refused_and_answers_make_room() {
-        let mut streams = Streams::new(1);
+        let mut streams = Streams::new(1, 100);
         assert_eq!(streams.receive(packet(1, false, false)), Event::Request(-1, body()));
         assert_eq!(streams.receive(packet(2, true, false)), Event::Refused { key: -2, stream: true });
         assert!(streams.end(-1));
         assert_eq!(streams.receive(packet(3, true, false)), Event::Open(-3, body()));
+    }
+
+    #[test]
+    fn long_requests_count_by_their_length() {
+        let mut streams = Streams::new(8, 10);
+        let long = |request| Packet { body: Body::Binary(vec![0; 20].into()), ..packet(request, false, false) };
+        assert!(matches!(streams.receive(long(1)), Event::Request(-1, _)));
+        assert_eq!(streams.receive(packet(2, false, false)), Event::Refused { key: -2, stream: false });
+        assert!(streams.end(-1));
+        assert!(matches!(streams.receive(packet(3, false, false)), Event::Request(-3, _)));
+        assert_eq!(streams.receive(long(4)), Event::Refused { key: -4, stream: false });
     }
 
     proptest! {
@@ -204,7 +227,7 @@ mod tests {
         fn no_packets_open_more_than_the_limit(
             packets in proptest::collection::vec((-6..6i32, any::<bool>(), any::<bool>(), any::<bool>()), 0..200),
         ) {
-            let mut streams = Streams::new(3);
+            let mut streams = Streams::new(3, 100);
             let mut ours = 0;
             for (request, stream, end, ours_too) in packets {
                 if ours_too && ours < 4 {

@@ -1,0 +1,257 @@
+//! The reading side of a connection, with the calls that came in.
+//!
+//! The reader never waits for the writer, but for one thing: refusals that the other side causes and doesn't read. It waits
+//! for the consumers of streams, and so does everything behind the item that found no room. To wait for ever is no
+//! option when that holds up others: see [`STALL`].
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::codec::{self, Body, Decoded, Packet};
+use crate::ends::{Inlet, Outlet};
+use crate::error::RpcError;
+use crate::registry::{Handler, Registry};
+use crate::shared::Shared;
+use crate::streams::{Event, Key};
+
+/// Read from the socket in pieces of this size, in bytes.
+const READ: usize = 64 * 1024;
+
+/// What is kept of a piece that is shared by others is copied when it is less than this part of the piece: few items must
+/// not keep much memory.
+const WORTH_SHARING: usize = READ / 4;
+
+/// When the reader has waited so long, nothing moved, and somebody waits for what comes behind, the stream that keeps most
+/// is given up. The same time is given to a peer for reading what it was refused.
+pub(crate) const STALL: Duration = Duration::from_secs(60);
+
+pub(crate) struct Reader<C> {
+    shared: Arc<Shared>,
+    registry: Arc<Registry<C>>,
+    caller: C,
+    calls: JoinSet<()>,
+    /// The stream whose items are being collected.
+    run: Option<Key>,
+    items: VecDeque<Body>,
+}
+
+impl<C: Clone + Send + Sync + 'static> Reader<C> {
+    pub(crate) fn new(shared: Arc<Shared>, registry: Arc<Registry<C>>, caller: C) -> Reader<C> {
+        Reader { shared, registry, caller, calls: JoinSet::new(), run: None, items: VecDeque::new() }
+    }
+
+    /// Reads until the connection is done; says why it is.
+    pub(crate) async fn run(&mut self, read: &mut (impl AsyncRead + Unpin)) -> String {
+        let mut input = BytesMut::with_capacity(READ);
+        loop {
+            input.reserve(READ / 2);
+            let count = tokio::select! {
+                count = read.read_buf(&mut input) => count,
+                // Only to let go of it.
+                Some(_) = self.calls.join_next() => continue,
+            };
+            match count {
+                Ok(0) if input.is_empty() => return "the other side hung up".into(),
+                Ok(0) => return "the other side hung up in the middle of a packet".into(),
+                Ok(count) => {
+                    self.shared.bytes_in.fetch_add(count as u64, Ordering::Relaxed);
+                }
+                Err(error) => return format!("can't read: {error}"),
+            }
+            let mut long = false;
+            loop {
+                match codec::decode(&mut input, self.shared.limits.max_body) {
+                    Ok(Decoded::Packet(packet)) => {
+                        self.shared.packets_in.fetch_add(1, Ordering::Relaxed);
+                        long |= packet.body.len() > READ;
+                        self.packet(packet).await;
+                    }
+                    Ok(Decoded::Incomplete) => break,
+                    Ok(Decoded::Goodbye) => {
+                        self.deliver().await;
+                        return "the other side said goodbye".into();
+                    }
+                    Err(error) => return error.to_string(),
+                }
+            }
+            self.deliver().await;
+            if long {
+                // What comes next shall not keep the long body's memory.
+                input = BytesMut::from(&input[..]);
+            }
+            if timeout(STALL, self.shared.outbox.settle()).await.is_err() {
+                return "the other side asks for too much and doesn't read the answers".into();
+            }
+        }
+    }
+
+    /// Hands the collected items to their stream, waiting for room there.
+    async fn deliver(&mut self) {
+        let Some(key) = self.run.take() else { return };
+        if let Some(stream) = self.shared.stream(key) {
+            compact(&mut self.items);
+            while !stream.pipe.push(&mut self.items) {
+                let stuck = timeout(STALL, self.shared.room.changed.notified()).await.is_err();
+                if stuck && self.shared.room.somebody_waits() {
+                    self.shared.give_up_heaviest("it was not read while others waited for what comes behind it");
+                }
+            }
+        }
+        self.items.clear();
+    }
+
+    async fn packet(&mut self, packet: Packet) {
+        // Items in a row go to their stream together.
+        let key = packet.request.checked_neg().unwrap_or(0);
+        if self.run.is_some_and(|run| run != key || packet.end) {
+            self.deliver().await;
+        }
+        match self.shared.receive(packet) {
+            Event::Item(key, body) => {
+                self.run = Some(key);
+                self.items.push_back(body);
+            }
+            Event::Answer(key, body) => self.shared.answered(key, Ok(own(body))),
+            Event::Failed(key, body) => self.shared.answered(key, Err(RpcError::from_body(&body).into())),
+            Event::End(key, body) => self.shared.they_ended(key, &body),
+            Event::Request(key, body) => self.call(key, body, false),
+            Event::Open(key, body) => self.call(key, body, true),
+            Event::Refused { key, stream } => {
+                let error = RpcError::new(format!(
+                    "too many requests: no more than {} may be open, of {} bytes in all",
+                    self.shared.limits.max_requests, self.shared.limits.max_request_bytes
+                ));
+                self.shared.outbox.refuse(&Packet { request: key, stream, end: true, body: error.body() });
+            }
+            Event::Stray => tracing::trace!(key, "a packet that belongs to nothing"),
+        }
+    }
+
+    fn call(&mut self, key: Key, body: Body, is_stream: bool) {
+        let found = catch_unwind(AssertUnwindSafe(|| {
+            self.registry
+                .look_up(self.caller.clone(), &own(body), is_stream)
+                .map(|(method, call)| (Arc::clone(&method.name), method.handler.clone(), call))
+        }));
+        let (name, handler, call) = match found {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a call refused");
+                return self.shared.refuse(key, is_stream, &error);
+            }
+            Err(_) => {
+                tracing::error!("looking up a method panicked");
+                return self.shared.refuse(key, is_stream, &RpcError::new("internal error"));
+            }
+        };
+        let shared = Arc::clone(&self.shared);
+        match handler {
+            Handler::Async(handler) => self.calls.spawn(async move {
+                let answer = caught(&name, async { handler(call).await }).await;
+                // Answers wait for room like all data. One goes out even if the outbox has filled up meanwhile.
+                shared.outbox.room().await;
+                shared.answer(key, answer);
+            }),
+            Handler::Source(handler) => {
+                let stream = shared.accept(key);
+                // Nothing to be read: items are dropped, any end is the caller's wish for no more.
+                stream.pipe.abandon();
+                self.calls.spawn(async move {
+                    let outlet = Outlet(Arc::clone(&stream));
+                    let done = tokio::select! {
+                        done = caught(&name, async { handler(call, outlet).await }) => done,
+                        () = stream.until_closed() => Ok(()),
+                    };
+                    stream.end(done);
+                })
+            }
+            Handler::Sink(handler) => {
+                let stream = shared.accept(key);
+                self.calls.spawn(async move {
+                    let inlet = Inlet(Arc::clone(&stream));
+                    stream.end(caught(&name, async { handler(call, inlet).await }).await);
+                })
+            }
+            Handler::Duplex(handler) => {
+                let stream = shared.accept(key);
+                self.calls.spawn(async move {
+                    let (inlet, outlet) = (Inlet(Arc::clone(&stream)), Outlet(Arc::clone(&stream)));
+                    let done = caught(&name, async { handler(call, inlet, outlet).await }).await;
+                    stream.pipe.abandon();
+                    stream.end(done);
+                })
+            }
+        };
+    }
+}
+
+/// Runs a handler; if it panics, that is an error of this call alone.
+async fn caught<T>(name: &str, work: impl Future<Output = Result<T, RpcError>>) -> Result<T, RpcError> {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(done) => done,
+        Err(_) => {
+            tracing::error!(method = name, "a handler panicked");
+            Err(RpcError::new(format!("{name}: internal error")))
+        }
+    }
+}
+
+fn map(body: Body, change: impl FnOnce(Bytes) -> Bytes) -> Body {
+    match body {
+        Body::Json(bytes) => Body::Json(change(bytes)),
+        Body::String(bytes) => Body::String(change(bytes)),
+        Body::Binary(bytes) => Body::Binary(change(bytes)),
+    }
+}
+
+/// Copies what is small out of the piece that was read.
+fn own(body: Body) -> Body {
+    if body.len() >= WORTH_SHARING { body } else { map(body, |bytes| Bytes::copy_from_slice(&bytes)) }
+}
+
+/// Copies items that are small all together out of the piece that was read.
+fn compact(items: &mut VecDeque<Body>) {
+    let total: usize = items.iter().map(Body::len).sum();
+    if total >= WORTH_SHARING {
+        return;
+    }
+    let mut copy = BytesMut::with_capacity(total);
+    items.iter().for_each(|item| copy.extend_from_slice(item.bytes()));
+    let mut copy = copy.freeze();
+    for item in items {
+        let bytes = copy.split_to(item.len());
+        let kind = std::mem::replace(item, Body::Binary(Bytes::new()));
+        *item = map(kind, |_| bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_items_leave_the_memory_in_which_they_came() {
+        let piece = Bytes::from(vec![7; READ]);
+        let mut items: VecDeque<Body> =
+            [Body::Json(piece.slice(0..3)), Body::Binary(piece.slice(9..9)), Body::String(piece.slice(10..20))].into();
+        let before = items.clone();
+        compact(&mut items);
+        assert_eq!(items, before);
+        assert!(
+            piece.is_unique() || {
+                drop(before);
+                piece.is_unique()
+            }
+        );
+    }
+}
