@@ -35,12 +35,12 @@ fn main() {
 
     measure("parse_message", count, || {
         for chunk in lines.chunks(CHUNK) {
-            let messages: Vec<Unverified> = chunk.iter().filter_map(parse).collect();
+            let messages: Vec<Unverified> = chunk.iter().filter_map(|line| parse(line)).collect();
             assert_eq!(messages.len(), chunk.len(), "every message parses");
             black_box(messages);
         }
     });
-    let messages: Vec<Unverified> = lines.iter().filter_map(parse).collect();
+    let messages: Vec<Unverified> = lines.iter().filter_map(|line| parse(line)).collect();
     measure("json::parse and print", count, || {
         let mut out = Vec::new();
         for line in &lines {
@@ -71,7 +71,7 @@ fn main() {
     measure("verify_batch, authors mixed", count, || batches(spread));
 }
 
-fn parse(line: &Vec<u8>) -> Option<Unverified> {
+fn parse(line: &[u8]) -> Option<Unverified> {
     parse_message(line, None).ok()
 }
 

@@ -13,7 +13,7 @@ use crate::{HmacKey, Keypair};
 /// `content` is JSON: an object with a `type`, or the string of a private box. `timestamp` is in ms since 1970.
 ///
 /// # Errors
-/// What [`parse_message`] refuses: a bad type, too long, no JSON.
+/// What [`parse_message`](crate::parse_message) refuses: a bad type, too long, no JSON.
 pub fn create_message(
     keys: &Keypair,
     hmac: Option<&HmacKey>,

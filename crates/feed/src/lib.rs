@@ -23,4 +23,4 @@ pub use create::create_message;
 pub use keys::{HmacKey, KeyError, Keypair, NetworkKey, verify};
 pub use message::{FeedTip, Message, MessageError, Unverified, check_next, content_of, write_key_value_timestamp};
 pub use refs::{BlobId, FeedId, MsgId, RefError};
-pub use rules::{MAX_INPUT, MAX_LENGTH, parse_message};
+pub use rules::{MAX_INPUT, MAX_LENGTH, message_id, parse_message};

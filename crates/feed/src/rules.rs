@@ -68,6 +68,18 @@ pub(crate) fn parse_fields(json: &[u8]) -> Result<Message, MessageError> {
     Fields::read(json::parse(json)?.root())?.check()
 }
 
+/// The id that any JSON has as a message's value, valid or not (ssb-validate `id`).
+///
+/// # Errors
+/// [`MessageError::Json`], or [`MessageError::TooLong`] if its indented text is over a mebibyte long.
+pub fn message_id(json: &[u8]) -> Result<MsgId, MessageError> {
+    let document = json::parse(json)?;
+    let mut text = Vec::with_capacity(json.len() + 160);
+    let whole = document.root().print_indented_up_to(&mut text, 0, MAX_TEXT);
+    let (length, id) = measure(&text);
+    if whole { Ok(id) } else { Err(MessageError::TooLong { length }) }
+}
+
 /// The seven fields of a value, in an allowed order.
 struct Fields<'d, 'a> {
     previous: Value<'d, 'a>,

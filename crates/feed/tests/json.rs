@@ -1,5 +1,7 @@
 //! JSON comes out as V8 prints it, and no input is too odd.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sbot_feed::json;
@@ -174,7 +176,6 @@ proptest! {
     fn without_lone_surrogates_serde_reads_the_same_value(text in text()) {
         if let Ok(value) = serde_json::from_str::<serde_json::Value>(&text) {
             let again: serde_json::Value = serde_json::from_str(&compact(text.as_bytes())).unwrap();
-            prop_assert_eq!(again.to_string().len() > 0, value.to_string().len() > 0);
             prop_assert_eq!(strings(&again), strings(&value));
         }
     }

@@ -1,10 +1,12 @@
 //! Classic messages, from making to refusing.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use sbot_feed::{
     FeedTip, HmacKey, Keypair, MAX_LENGTH, Message, MessageError, MsgId, check_next, content_of, create_message,
-    parse_message, write_key_value_timestamp,
+    message_id, parse_message, write_key_value_timestamp,
 };
 
 /// Made by ssb-validate 4.1.4 with the seed of 32 threes; the second under [`HMAC`].
@@ -47,6 +49,7 @@ fn a_message_made_in_javascript_is_made_and_read_the_same() {
     assert_eq!(made.key.to_string(), FROM_JS_ID);
     let read = parse_message(from_js().as_bytes(), None).unwrap().verify().unwrap();
     assert_eq!(read, made);
+    assert_eq!(message_id(from_js().as_bytes()).unwrap(), made.key);
 
     let made = create_message(&keys(), Some(&HMAC), None, content.as_bytes(), 1_500_000_000_000.5).unwrap();
     assert!(made.value.ends_with(format!("\"{HMAC_SIGNATURE}\"}}").as_bytes()));
@@ -327,6 +330,7 @@ proptest! {
         let _ = parse_message(&bytes, None);
         let _ = Message::trusted(MsgId([0; 32]), Bytes::from(bytes.clone()));
         let _ = content_of(&bytes);
+        let _ = message_id(&bytes);
         let _ = create_message(&keys(), None, None, &bytes, 0.0);
     }
 }

@@ -74,7 +74,7 @@ pub enum Kind {
     Object,
 }
 
-/// Longest text that is read, in bytes: [`Piece`]s are 32-bit offsets, and the side buffer may grow to six times the text.
+/// Longest text that is read, in bytes: places in it are 32-bit offsets, and the side buffer may grow to six times the text.
 ///
 /// Nesting has no bound of its own: neither reading nor printing recurses.
 pub const MAX_INPUT: usize = (u32::MAX / 8) as usize;
