@@ -1,0 +1,20 @@
+//! Multiserver addresses, ours and older forms, and what is announced on the local network.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use sbot_feed::Keypair;
+use sbot_multiserver::Address;
+
+fuzz_target!(|data: &[u8]| {
+    let _ = sbot_discovery::lan::parse(data, &Keypair::from_seed([1; 32]).id());
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = Address::from_any(text);
+    if let Ok(address) = text.parse::<Address>() {
+        let printed = address.to_string();
+        assert_eq!(printed.parse::<Address>().as_ref(), Ok(&address), "{printed:?} means something else");
+        for route in address.routes() {
+            let _ = (route.key(), route.seed(), route.is_noauth(), route.endpoint(), route.host_and_port());
+        }
+    }
+});
