@@ -6,8 +6,8 @@
 //!
 //! One case is left in which a batch says yes and libsodium no: R or the key has a torsion component that does not cancel
 //! out. Batches are checked up to the cofactor, single signatures are not. Only the holder of a secret key can make such
-//! a signature, on the own feed, and gains a feed that some peers stop at, as a fork would. `docs/decisions/0007-signatures.md`
-//! has the reasoning.
+//! a signature, on the own feed, and gains a feed that some peers stop at, as a fork would.
+//! `docs/decisions/0007-signatures.md` has the reasoning.
 
 use ed25519_zebra::{Signature, VerificationKeyBytes, batch};
 use rand_core::{TryCryptoRng, TryRng};
