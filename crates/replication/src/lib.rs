@@ -1,1 +1,2 @@
-//! EBT and createHistoryStream: which message goes to whom
+//! Replication.
+pub mod ebt;
