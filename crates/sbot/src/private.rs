@@ -104,6 +104,15 @@ impl Boxes {
         Some(decorate(value, cyphertext, &self.open(cyphertext)?))
     }
 
+    /// Like [`Boxes::reveal`], for a record of the log: looks it up among the readable ones first, so that those that
+    /// aren't for us cost nothing. Blocks as [`Boxes::readable`] does.
+    #[must_use]
+    pub fn reveal_record(&self, record: &Record) -> Option<Bytes> {
+        boxed(raw_content(&record.value))?;
+        self.find(record.number)?;
+        self.reveal(&record.value)
+    }
+
     /// Like [`Boxes::reveal`] with a key that someone handed on, if our own doesn't open it.
     #[must_use]
     pub fn reveal_with_key(&self, value: &[u8], unbox: &str) -> Option<Bytes> {
@@ -112,14 +121,13 @@ impl Boxes {
         Some(decorate(value, cyphertext, &opened))
     }
 
-    /// The content of a record as the indexes see it: decrypted if we can, else as it is.
+    /// What the indexes see of a record's encrypted content; `None` if we can't read it. Blocks as [`Boxes::readable`]
+    /// does, so that each message is opened once, however many streams ask.
     #[must_use]
-    pub fn visible_content(&self, value: &Bytes) -> Bytes {
-        let content = raw_content(value);
-        match boxed(content).and_then(|cyphertext| self.open(cyphertext)) {
-            Some(opened) => opened.content.into(),
-            None => value.slice_ref(content),
-        }
+    pub fn find(&self, number: u64) -> Option<Readable> {
+        let readable = self.readable().ok()?;
+        let at = readable.binary_search_by_key(&number, |message| u64::from(message.number)).ok()?;
+        readable.get(at).cloned()
     }
 
     /// All readable messages among the records that the store holds now. Blocks: it reads and opens what has come since
@@ -180,14 +188,30 @@ impl Boxes {
         let fresh = boxed.partition_point(|number| u64::from(*number) < list.upto);
         for numbers in boxed[fresh..].chunks(CHUNK) {
             let records = self.store.records(numbers)?;
-            let found: Vec<_> =
-                records.iter().filter(|record| record.number < end).filter_map(|record| self.examine(record)).collect();
+            let found = self.examine_all(&records, end);
             if !found.is_empty() {
                 Arc::make_mut(&mut list.found).extend(found);
             }
         }
         list.upto = end;
         Ok(())
+    }
+
+    /// Opens what can be opened of the records before `end`, on all cores.
+    fn examine_all(&self, records: &[Record], end: u64) -> Vec<Readable> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = records.len().div_ceil(cores).max(1);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = records
+                .chunks(share)
+                .map(|records| {
+                    let before_end = records.iter().filter(move |record| record.number < end);
+                    scope.spawn(move || before_end.filter_map(|record| self.examine(record)).collect::<Vec<_>>())
+                })
+                .collect();
+            // a worker that panics has found a bug, not a message: what it would have found is missing from the list
+            workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+        })
     }
 
     fn examine(&self, record: &Record) -> Option<Readable> {

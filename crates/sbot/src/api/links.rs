@@ -69,6 +69,8 @@ struct Query {
     source: End,
     dest: End,
     rel: Option<String>,
+    /// `rel` as it stands in JSON, unless it would have to be escaped.
+    field: Option<Vec<u8>>,
     meta: bool,
     keys: bool,
     values: bool,
@@ -98,10 +100,13 @@ impl Query {
             flag(0, value, name)?;
         }
         let off = |name| field(value, name) == &Value::Bool(false);
+        let rel = rel.as_str().filter(|rel| !rel.is_empty());
+        let plain = rel.filter(|rel| rel.bytes().all(|byte| byte.is_ascii_alphanumeric()));
         let query = Self {
             source,
             dest,
-            rel: rel.as_str().filter(|rel| !rel.is_empty()).map(str::to_owned),
+            rel: rel.map(str::to_owned),
+            field: plain.map(|rel| format!("\"{rel}\":").into_bytes()),
             meta: !off("meta"),
             keys: !off("keys"),
             values: field(value, "values") == &Value::Bool(true),
@@ -120,6 +125,9 @@ impl Query {
 
     /// A quick look whether there can be such a link: ids need no escapes, so they stand in the JSON as they are.
     fn may_match(&self, content: &[u8]) -> bool {
+        if self.field.as_ref().is_some_and(|field| memchr::memmem::find(content, field).is_none()) {
+            return false;
+        }
         match &self.dest {
             End::Id(id) => memchr::memmem::find(content, id.as_bytes()).is_some(),
             End::Kind(sigil) => memchr::memmem::find(content, &[b'"', *sigil]).is_some(),
@@ -138,8 +146,10 @@ impl Query {
             return Vec::new();
         }
         let content = raw_content(&record.value);
-        let found =
-            if boxed(content).is_some() { links(&boxes.visible_content(&record.value)) } else { links(content) };
+        let found = match boxed(content) {
+            Some(_) => boxes.find(record.number).map(|message| message.links).unwrap_or_default(),
+            None => links(content),
+        };
         found
             .into_iter()
             .filter(|(rel, dest)| self.matches(rel, dest))

@@ -76,7 +76,7 @@ impl Painter {
     }
 
     fn value(&self, record: &Record) -> Bytes {
-        let revealed = self.reveal.as_ref().and_then(|boxes| boxes.reveal(&record.value));
+        let revealed = self.reveal.as_ref().and_then(|boxes| boxes.reveal_record(record));
         revealed.unwrap_or_else(|| record.value.clone())
     }
 }

@@ -106,7 +106,7 @@ pub(super) async fn read(ctx: &Context, args: &Args<'_>, out: &mut Outlet) -> Re
         if !range.contains(record.received) {
             return false;
         }
-        let Some(value) = boxes.reveal(&record.value) else { return false };
+        let Some(value) = boxes.reveal_record(record) else { return false };
         filters.is_empty() || {
             let message = serde_json::from_slice::<Value>(&value).map(|value| {
                 serde_json::json!({"key": record.key.to_string(), "value": value, "timestamp": record.received})

@@ -205,7 +205,7 @@ pub(super) async fn by_type(ctx: &Context, args: &Args<'_>, out: &mut Outlet) ->
 fn is_of_type(record: &Record, wanted: &str, quoted: &[u8], boxes: &Boxes) -> bool {
     let content = raw_content(&record.value);
     if content.starts_with(b"\"") {
-        return kind(&boxes.visible_content(&record.value)).as_deref() == Some(wanted);
+        return boxes.find(record.number).is_some_and(|message| message.kind.as_deref() == Some(wanted));
     }
     may_be_of_type(content, quoted) && kind(content).as_deref() == Some(wanted)
 }

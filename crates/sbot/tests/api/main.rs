@@ -140,7 +140,7 @@ async fn private_messages_show_their_content_only_when_asked_and_count_by_it() {
     let cyphertext = sent["value"]["content"].as_str().unwrap().to_owned();
     assert!(cyphertext.ends_with(".box"));
     let log = async |options: Value| client.collect("createLogStream", json!([options])).await.unwrap();
-    assert_eq!(log(json!({})).await, [sent.clone()]);
+    assert_eq!(log(json!({})).await, std::slice::from_ref(&sent));
 
     let shown = &log(json!({"private": true})).await[0]["value"];
     let plain = json!({"type": "secret", "text": "hush", "recps": [me], "root": sent_root()});
@@ -149,14 +149,14 @@ async fn private_messages_show_their_content_only_when_asked_and_count_by_it() {
     assert_eq!((&shown["cyphertext"], &shown["private"]), (&json!(cyphertext), &json!(true)));
     assert_eq!(shown["unbox"], shown["meta"]["unbox"]);
     let keys: Vec<_> = order_of_keys(&client.text("get", json!([{"id": sent["key"], "private": true}])).await);
-    let expected = "previous author sequence timestamp hash content signature meta cyphertext private unbox";
+    let expected = "previous sequence author timestamp hash content signature meta cyphertext private unbox";
     assert_eq!(keys.join(" "), expected);
 
     let key = &sent["key"];
     assert_eq!(client.call("get", json!([key])).await.unwrap()["content"], json!(cyphertext));
     let link = format!("{}?unbox={}", key.as_str().unwrap(), shown["unbox"].as_str().unwrap().replace('+', "%2B"));
     assert_eq!(client.call("get", json!([link])).await.unwrap()["content"], plain);
-    assert_eq!(client.collect("messagesByType", json!(["secret"])).await.unwrap(), [sent.clone()]);
+    assert_eq!(client.collect("messagesByType", json!(["secret"])).await.unwrap(), std::slice::from_ref(&sent));
     assert_eq!(client.collect("links", json!([{"rel": "root"}])).await.unwrap().len(), 1);
     assert_eq!(client.collect("private.read", json!([{}])).await.unwrap()[0]["value"]["content"], plain);
     assert_eq!(client.call("private.unbox", json!([cyphertext])).await.unwrap(), plain);
