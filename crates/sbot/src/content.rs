@@ -3,9 +3,9 @@
 //! The raw content is cut out of the stored bytes; its fields are read one level at a time, which also copes with lone
 //! surrogates that a tree of Rust strings couldn't hold.
 //!
-//! Sources: `ssb-msgs/index.js` (links), `ssb-ref/index.js` (what is a link), `ssb-friends/contacts.js`.
+//! Source: `ssb-ref/index.js` (what is a link).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use memchr::memmem;
 pub use sbot_feed::content_of as raw_content;
@@ -56,72 +56,9 @@ pub fn is_link(text: &str) -> bool {
     }
 }
 
-/// The links in a content as (field, target), sorted and each once.
-#[must_use]
-pub fn links(content: &[u8]) -> BTreeSet<(String, String)> {
-    let mut found = BTreeSet::new();
-    let Some(mut fields) = members(content) else { return found };
-    if let Some(inner) = inner_content(&fields) {
-        fields = inner;
-    }
-    for (rel, value) in fields {
-        let mut note = |raw: &RawValue| {
-            if let Some(target) = target(raw) {
-                found.insert((rel.clone(), target));
-            }
-        };
-        match elements(value) {
-            Some(elements) => elements.into_iter().for_each(&mut note),
-            None => note(value),
-        }
-    }
-    found
-}
-
-/// A content that looks like a whole message is taken for one: its own content holds the links.
-fn inner_content<'a>(fields: &BTreeMap<String, &'a RawValue>) -> Option<BTreeMap<String, &'a RawValue>> {
-    let typed = |raw: &'a RawValue| members(raw.get().as_bytes()).filter(|inner| inner.contains_key("type"));
-    let from_value = || {
-        let value = members(fields.get("value")?.get().as_bytes())?;
-        typed(value.get("content")?)
-    };
-    from_value().or_else(|| typed(fields.get("content")?))
-}
-
-/// The elements of an array, or of an object whose keys count up from 0.
-fn elements(raw: &RawValue) -> Option<Vec<&RawValue>> {
-    let text = raw.get();
-    if text.starts_with('[') {
-        return serde_json::from_str(text).ok();
-    }
-    if !text.starts_with('{') {
-        return None;
-    }
-    let fields = members(text.as_bytes())?;
-    let counted: Vec<_> = (0..fields.len()).map_while(|n| fields.get(&n.to_string()).copied()).collect();
-    (!counted.is_empty()).then_some(counted)
-}
-
-/// Where one link leads: a string, or an object's `link`.
-fn target(raw: &RawValue) -> Option<String> {
-    let text = raw.get();
-    let target = if text.starts_with('"') {
-        string(raw)?
-    } else if text.starts_with('{') {
-        string(members(text.as_bytes())?.get("link")?)?
-    } else {
-        return None;
-    };
-    is_link(&target).then_some(target)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const FEED: &str = "@HsKUZVEeFbiPTzWtaaDSKdwplQ/toWK/xUDqM9fq6ao=.ed25519";
-    const MSG: &str = "%yJslVqIaRU7jTybjkjyT6Aw776WJjp3r5PXw4AzM2NA=.sha256";
-    const BLOB: &str = "&pQazhWBAfFoj+J7SrJu2D6N3BeGnnSVdz1oqE52AYdo=.sha256";
 
     #[test]
     fn an_encrypted_content_is_a_string() {
@@ -130,26 +67,15 @@ mod tests {
     }
 
     #[test]
-    fn links_are_found_in_strings_objects_and_lists() {
-        let content = format!(
-            r#"{{"type":"post","root":"{MSG}","vote":{{"link":"{MSG}","value":1}},"mentions":["{FEED}",{{"link":"{BLOB}?x=1"}},null,5,"{FEED}"],"text":"{MSG} inside","recps":{{"0":"{FEED}"}}}}"#
-        );
-        let found: Vec<_> = links(content.as_bytes()).into_iter().collect();
-        let expected = [
-            ("mentions", format!("{BLOB}?x=1")),
-            ("mentions", FEED.to_owned()),
-            ("recps", FEED.to_owned()),
-            ("root", MSG.to_owned()),
-            ("vote", MSG.to_owned()),
-        ];
-        assert_eq!(found, expected.map(|(rel, to)| (rel.to_owned(), to)));
+    fn a_lone_surrogate_hides_no_type() {
+        assert_eq!(kind(br#"{"type":"post","text":"\ud83d"}"#).as_deref(), Some("post"));
     }
 
     #[test]
-    fn a_lone_surrogate_elsewhere_hides_no_link() {
-        let content = format!(r#"{{"type":"post","text":"\ud83d","root":"{MSG}"}}"#);
-        assert_eq!(links(content.as_bytes()).len(), 1);
-        assert_eq!(kind(content.as_bytes()).as_deref(), Some("post"));
+    fn ids_are_links_with_and_without_a_query() {
+        let blob = "&pQazhWBAfFoj+J7SrJu2D6N3BeGnnSVdz1oqE52AYdo=.sha256";
+        assert!(is_link(blob) && is_link(&format!("{blob}?unbox=x")));
+        assert!(!is_link("&x.sha256") && !is_link(""));
     }
 
     #[test]

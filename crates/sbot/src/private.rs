@@ -8,7 +8,6 @@
 //!
 //! Sources: `ssb-db/{autobox,util,minimal}.js`, `ssb-private1/box1.js`, `private-box/index.js`.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,9 +18,10 @@ use memchr::memmem;
 use parking_lot::{Mutex, MutexGuard};
 use sbot_feed::private_box::{self, BodyKey};
 use sbot_feed::{FeedId, Keypair, MsgId, json};
-use sbot_store::{Record, Store, StoreError};
+use sbot_store::{Record, Store, StoreError, links_of};
 
-use crate::content::{boxed, kind, links, raw_content};
+use crate::content::{boxed, kind, raw_content};
+use crate::records::read_records;
 
 /// How many records are read at a time when the list catches up.
 const CHUNK: usize = 2048;
@@ -37,7 +37,7 @@ pub struct Readable {
     /// The decrypted content's `type`.
     pub kind: Option<Box<str>>,
     /// The decrypted content's links.
-    pub links: BTreeSet<(String, String)>,
+    pub links: Vec<(String, String)>,
     /// The decrypted content's contact, if it is a contact message.
     pub contact: Option<(FeedId, sbot_graph::Relation)>,
 }
@@ -156,7 +156,7 @@ impl Boxes {
         if notes.me != self.keys.id() || last.is_none_or(|record| record.key != notes.last) {
             return Ok(());
         }
-        let records = self.store.records(&notes.numbers)?;
+        let records = read_records(&self.store, &notes.numbers)?;
         let found = records
             .iter()
             .filter(|record| record.number < notes.upto)
@@ -183,11 +183,10 @@ impl Boxes {
 
     fn catch_up(&self, list: &mut MutexGuard<'_, List>) -> Result<(), StoreError> {
         let end = self.store.len();
-        // the store lists encrypted messages under the empty type
-        let boxed = self.store.by_type("");
+        let boxed = self.store.boxed();
         let fresh = boxed.partition_point(|number| u64::from(*number) < list.upto);
         for numbers in boxed[fresh..].chunks(CHUNK) {
-            let records = self.store.records(numbers)?;
+            let records = read_records(&self.store, numbers)?;
             let found = self.examine_all(&records, end);
             if !found.is_empty() {
                 Arc::make_mut(&mut list.found).extend(found);
@@ -219,7 +218,7 @@ impl Boxes {
         Some(Readable {
             number: u32::try_from(record.number).ok()?,
             kind: kind(&opened.content).map(Into::into),
-            links: links(&opened.content),
+            links: links_of(&opened.content),
             contact: sbot_graph::contact_from_content(&opened.content),
         })
     }

@@ -2,26 +2,25 @@
 //!
 //! `source` and `dest` are ids, or `@ % &` (also `feed msg blob`) for any of a kind; `rel` is the field that holds the
 //! link. Answers come in the order of the index that would have been read: by source, field and target, or by target
-//! first if only a target is given. `limit` has no effect, as in ssb-db.
+//! first if only a target is given. `limit` has no effect, as in ssb-db. Links in private messages that we can read count.
 //!
 //! Sources: `ssb-db/indexes/links.js`, `ssb-db/lib/validators.js`.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sbot_feed::FeedId;
 use sbot_rpc::{Body, Outlet, Registry};
-use sbot_store::{Record, Store};
+use sbot_store::{Link, LinkEnd, LinkQuery, Record, Store, links_of};
 use serde_json::Value;
 
 use super::args::{Args, field, is_object, truthy};
-use super::cursor::{CHUNK, Keep, Walk};
+use super::cursor::{CHUNK, Keep};
 use super::failure::Failure;
 use super::options::{Options, flag};
 use super::register::source;
 use super::streams::{SYNC, Tail};
 use super::{Caller, Context, Stop, blocking};
-use crate::content::{boxed, is_link, links, raw_content};
+use crate::content::{boxed, is_link, raw_content};
 use crate::private::Boxes;
 
 /// Offers this method.
@@ -29,61 +28,36 @@ pub(super) fn register(registry: Registry<Caller>, ctx: &Arc<Context>) -> Regist
     source!(registry, ctx, "links", |ctx, _, args, out| stream(ctx, args, out).await)
 }
 
-/// One side of a link: nothing, a kind, or an id.
-#[derive(Debug, Clone, PartialEq)]
-enum End {
-    Any,
-    Kind(u8),
-    Id(String),
-}
-
-impl End {
-    fn read(value: &Value, name: &str) -> Result<Self, Failure> {
-        let wrong = || Failure::field_type(0, name, "id|filter");
-        let found = field(value, name);
-        if !truthy(found) {
-            return Ok(Self::Any);
-        }
-        let text = found.as_str().ok_or_else(wrong)?;
-        match text {
-            "@" | "feed" => Ok(Self::Kind(b'@')),
-            "%" | "msg" => Ok(Self::Kind(b'%')),
-            "&" | "blob" => Ok(Self::Kind(b'&')),
-            id if is_link(id) => Ok(Self::Id(id.to_owned())),
-            _ => Err(wrong()),
-        }
-    }
-
-    fn matches(&self, id: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Kind(sigil) => id.as_bytes().first() == Some(sigil),
-            Self::Id(wanted) => wanted == id,
-        }
-    }
-}
-
 /// What is asked for.
 #[derive(Debug, Clone)]
 struct Query {
-    source: End,
-    dest: End,
-    rel: Option<String>,
-    /// `rel` as it stands in JSON, unless it would have to be escaped.
-    field: Option<Vec<u8>>,
+    links: LinkQuery,
     meta: bool,
     keys: bool,
     values: bool,
 }
 
-/// One link, with what is needed to sort and show it.
-struct Link {
-    source: String,
-    rel: String,
-    dest: String,
-    sequence: u64,
-    key: String,
-    value: Bytes,
+fn end(value: &Value, name: &str) -> Result<LinkEnd, Failure> {
+    let wrong = || Failure::field_type(0, name, "id|filter");
+    let found = field(value, name);
+    if !truthy(found) {
+        return Ok(LinkEnd::Any);
+    }
+    match found.as_str().ok_or_else(wrong)? {
+        "@" | "feed" => Ok(LinkEnd::Kind(b'@')),
+        "%" | "msg" => Ok(LinkEnd::Kind(b'%')),
+        "&" | "blob" => Ok(LinkEnd::Kind(b'&')),
+        id if is_link(id) => Ok(LinkEnd::Id(id.to_owned())),
+        _ => Err(wrong()),
+    }
+}
+
+fn matches(end: &LinkEnd, id: &str) -> bool {
+    match end {
+        LinkEnd::Any => true,
+        LinkEnd::Kind(sigil) => id.as_bytes().first() == Some(sigil),
+        LinkEnd::Id(wanted) => wanted == id,
+    }
 }
 
 impl Query {
@@ -91,7 +65,7 @@ impl Query {
         if !is_object(value) {
             return Err(Failure::argument_type(0, "linksOpts"));
         }
-        let (source, dest) = (End::read(value, "source")?, End::read(value, "dest")?);
+        let (source, dest) = (end(value, "source")?, end(value, "dest")?);
         let rel = field(value, "rel");
         if truthy(rel) && !rel.is_string() {
             return Err(Failure::field_type(0, "rel", "string"));
@@ -100,13 +74,9 @@ impl Query {
             flag(0, value, name)?;
         }
         let off = |name| field(value, name) == &Value::Bool(false);
-        let rel = rel.as_str().filter(|rel| !rel.is_empty());
-        let plain = rel.filter(|rel| rel.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        let rel = rel.as_str().filter(|rel| !rel.is_empty()).map(str::to_owned);
         let query = Self {
-            source,
-            dest,
-            rel: rel.map(str::to_owned),
-            field: plain.map(|rel| format!("\"{rel}\":").into_bytes()),
+            links: LinkQuery { source, dest, rel },
             meta: !off("meta"),
             keys: !off("keys"),
             values: field(value, "values") == &Value::Bool(true),
@@ -119,91 +89,98 @@ impl Query {
         Ok(query)
     }
 
-    fn matches(&self, rel: &str, dest: &str) -> bool {
-        self.rel.as_deref().is_none_or(|wanted| wanted == rel) && self.dest.matches(dest)
+    fn fits(&self, rel: &str, dest: &str) -> bool {
+        self.links.rel.as_deref().is_none_or(|wanted| wanted == rel) && matches(&self.links.dest, dest)
     }
 
-    /// A quick look whether there can be such a link: ids need no escapes, so they stand in the JSON as they are.
-    fn may_match(&self, content: &[u8]) -> bool {
-        if self.field.as_ref().is_some_and(|field| memchr::memmem::find(content, field).is_none()) {
-            return false;
-        }
-        match &self.dest {
-            End::Id(id) => memchr::memmem::find(content, id.as_bytes()).is_some(),
-            End::Kind(sigil) => memchr::memmem::find(content, &[b'"', *sigil]).is_some(),
-            End::Any => true,
-        }
-    }
-
-    /// Whether the index by target is read.
-    fn backwards(&self) -> bool {
-        self.source == End::Any && self.dest != End::Any
-    }
-
+    /// The links in one message that match; those of a private one if we can read it.
     fn links(&self, record: &Record, boxes: &Boxes) -> Vec<Link> {
-        let source = record.author.to_string();
-        if !self.source.matches(&source) {
+        if !matches(&self.links.source, &record.author.to_string()) {
             return Vec::new();
         }
         let content = raw_content(&record.value);
         let found = match boxed(content) {
             Some(_) => boxes.find(record.number).map(|message| message.links).unwrap_or_default(),
-            None => links(content),
+            None => links_of(content),
         };
-        found
-            .into_iter()
-            .filter(|(rel, dest)| self.matches(rel, dest))
-            .map(|(rel, dest)| Link {
-                source: source.clone(),
-                rel,
-                dest,
-                sequence: record.sequence,
-                key: record.key.to_string(),
-                value: record.value.clone(),
+        let link = |(rel, dest)| Link {
+            source: record.author,
+            rel,
+            dest,
+            key: record.key,
+            sequence: record.sequence,
+            number: record.number,
+        };
+        found.into_iter().filter(|(rel, dest)| self.fits(rel, dest)).map(link).collect()
+    }
+
+    /// All links among the first `end` records that match. Blocks.
+    fn all(&self, store: &Store, boxes: &Boxes, end: u64, reverse: bool) -> Result<Vec<Link>, Failure> {
+        let mut found = store.links(&self.links)?;
+        let public = found.len();
+        let readable = boxes.readable()?;
+        let private = readable.iter().filter(|message| message.links.iter().any(|(rel, dest)| self.fits(rel, dest)));
+        for message in private {
+            let record = store.record(message.number.into())?;
+            found.extend(record.iter().flat_map(|record| self.links(record, boxes)));
+        }
+        found.retain(|link| link.number < end);
+        if found.len() != public {
+            self.sort(&mut found);
+        }
+        if reverse {
+            found.reverse();
+        }
+        Ok(found)
+    }
+
+    fn sort(&self, links: &mut [Link]) {
+        let backwards = self.links.source == LinkEnd::Any && self.links.dest != LinkEnd::Any;
+        links.sort_by_cached_key(|link| {
+            let (source, dest) = (link.source.to_string(), link.dest.clone());
+            let (from, to) = if backwards { (dest, source) } else { (source, dest) };
+            (from, link.rel.clone(), to, link.sequence, link.key)
+        });
+    }
+
+    /// What to show of links; reads their messages if those are asked for. Blocks.
+    fn show_all(&self, links: &[Link], store: &Store) -> Result<Vec<Body>, Failure> {
+        links
+            .iter()
+            .map(|link| {
+                let record = if self.values { store.record(link.number)? } else { None };
+                Ok(self.show(link, record.map(|record| record.value)))
             })
             .collect()
     }
 
-    fn sort(&self, links: &mut [Link], reverse: bool) {
-        let backwards = self.backwards();
-        links.sort_by(|a, b| {
-            let (from_a, to_a) = if backwards { (&a.dest, &a.source) } else { (&a.source, &a.dest) };
-            let (from_b, to_b) = if backwards { (&b.dest, &b.source) } else { (&b.source, &b.dest) };
-            (from_a, &a.rel, to_a, a.sequence, &a.key).cmp(&(from_b, &b.rel, to_b, b.sequence, &b.key))
-        });
-        if reverse {
-            links.reverse();
+    fn show(&self, link: &Link, value: Option<Bytes>) -> Body {
+        // a message that can't be read any more is shown as null
+        let value = value.unwrap_or_else(|| Bytes::from_static(b"null"));
+        if !self.meta && !self.keys {
+            return Body::Json(value);
         }
-    }
-
-    fn show(&self, link: &Link) -> Body {
-        if !self.meta {
-            return match (self.keys, self.values) {
-                (true, false) => Body::String(Bytes::from(link.key.clone())),
-                (false, _) => Body::Json(link.value.clone()),
-                (true, true) => {
-                    let mut body = b"{\"key\":\"".to_vec();
-                    body.extend_from_slice(link.key.as_bytes());
-                    body.extend_from_slice(b"\",\"value\":");
-                    body.extend_from_slice(&link.value);
-                    body.push(b'}');
-                    Body::Json(body.into())
-                }
-            };
+        if !self.meta && !self.values {
+            return super::paint::text(&link.key);
         }
-        let mut body = Vec::new();
-        for (name, text) in [("{\"source\":", &link.source), (",\"rel\":", &link.rel), (",\"dest\":", &link.dest)] {
+        let mut body = b"{".to_vec();
+        let mut put = |name: &str, json: &[u8]| {
+            if body.len() > 1 {
+                body.push(b',');
+            }
             body.extend_from_slice(name.as_bytes());
-            body.extend_from_slice(Value::from(text.as_str()).to_string().as_bytes());
+            body.extend_from_slice(json);
+        };
+        if self.meta {
+            put("\"source\":", format!("\"{}\"", link.source).as_bytes());
+            put("\"rel\":", Value::from(link.rel.as_str()).to_string().as_bytes());
+            put("\"dest\":", Value::from(link.dest.as_str()).to_string().as_bytes());
         }
         if self.keys {
-            body.extend_from_slice(b",\"key\":\"");
-            body.extend_from_slice(link.key.as_bytes());
-            body.push(b'"');
+            put("\"key\":", format!("\"{}\"", link.key).as_bytes());
         }
         if self.values {
-            body.extend_from_slice(b",\"value\":");
-            body.extend_from_slice(&link.value);
+            put("\"value\":", &value);
         }
         body.push(b'}');
         Body::Json(body.into())
@@ -217,17 +194,13 @@ pub(super) async fn stream(ctx: &Context, args: &Args<'_>, out: &mut Outlet) -> 
     let options = Options::read(&value);
     let end = ctx.store.len();
     if options.old {
-        let (query, store, boxes) = (Arc::clone(&query), ctx.store.clone(), Arc::clone(&ctx.boxes));
-        let reverse = options.reverse;
-        let bodies = blocking(move || {
-            let mut links = collect(&store, &boxes, &query, end)?;
-            query.sort(&mut links, reverse);
-            Ok::<_, Failure>(links.iter().map(|link| query.show(link)).collect::<Vec<_>>())
-        })
-        .await?;
-        let mut bodies = bodies.into_iter().peekable();
-        while bodies.peek().is_some() {
-            out.send_many(bodies.by_ref().take(CHUNK).collect()).await?;
+        let (wanted, store, boxes) = (Arc::clone(&query), ctx.store.clone(), Arc::clone(&ctx.boxes));
+        let mut links = blocking(move || wanted.all(&store, &boxes, end, options.reverse)).await?;
+        while !links.is_empty() {
+            let rest = links.split_off(links.len().min(CHUNK));
+            let (query, store) = (Arc::clone(&query), ctx.store.clone());
+            out.send_many(blocking(move || query.show_all(&links, &store)).await?).await?;
+            links = rest;
         }
     }
     if !options.live {
@@ -242,45 +215,11 @@ pub(super) async fn stream(ctx: &Context, args: &Args<'_>, out: &mut Outlet) -> 
     };
     let mut tail = Tail::new(ctx, end, keep);
     while let Some(records) = tail.next(out).await? {
-        let links = records.iter().flat_map(|record| query.links(record, &ctx.boxes));
-        out.send_many(links.map(|link| query.show(&link)).collect()).await?;
+        let links = records.iter().flat_map(|record| {
+            let value = &record.value;
+            query.links(record, &ctx.boxes).into_iter().map(move |link| (link, value.clone()))
+        });
+        out.send_many(links.map(|(link, value)| query.show(&link, Some(value))).collect()).await?;
     }
     Ok(())
-}
-
-/// All links among the first `end` records that match. Blocks: unless the source is one feed, it looks at every message.
-fn collect(store: &Store, boxes: &Boxes, query: &Query, end: u64) -> Result<Vec<Link>, Failure> {
-    let mut walk = match &query.source {
-        End::Id(id) => match id.parse::<FeedId>() {
-            Ok(author) => {
-                let last = store.tip(&author).map_or(0, |tip| tip.sequence);
-                Walk::Feed { author, next: 1, last, reverse: false }
-            }
-            // only feeds link
-            Err(_) => return Ok(Vec::new()),
-        },
-        _ => Walk::Log { next: 0, end, reverse: false },
-    };
-    let mut found = Vec::new();
-    loop {
-        let records = walk.read(store, CHUNK)?;
-        if records.is_empty() {
-            break;
-        }
-        let public = |record: &&Record| {
-            let content = raw_content(&record.value);
-            record.number < end && boxed(content).is_none() && query.may_match(content)
-        };
-        found.extend(records.iter().filter(public).flat_map(|record| query.links(record, boxes)));
-    }
-    let private: Vec<u32> = {
-        let readable = boxes.readable()?;
-        let matching = readable.iter().filter(|message| u64::from(message.number) < end);
-        let matching = matching.filter(|message| message.links.iter().any(|(rel, dest)| query.matches(rel, dest)));
-        matching.map(|message| message.number).collect()
-    };
-    for numbers in private.chunks(CHUNK) {
-        found.extend(store.records(numbers)?.iter().flat_map(|record| query.links(record, boxes)));
-    }
-    Ok(found)
 }

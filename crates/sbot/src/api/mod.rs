@@ -20,7 +20,6 @@ mod import;
 mod info;
 mod links;
 mod options;
-mod order;
 mod paint;
 mod private;
 mod register;

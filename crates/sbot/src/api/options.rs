@@ -4,6 +4,8 @@
 //! be exactly `true`, `old: false` alone means live), `ltgt` (which of `gt gte min start` wins) and the sort order of
 //! `charwise`, in which every number lies above `null` and booleans and below strings, arrays and objects.
 
+use std::ops::Bound;
+
 use serde_json::Value;
 
 use super::args::{field, is_object, truthy};
@@ -152,6 +154,20 @@ impl Range {
     pub(crate) fn read_feed(value: &Value) -> Self {
         let range = Self::read(value);
         Self { lower: range.lower.map(|(edge, _)| (edge, true)), upper: range.upper.map(|(edge, _)| (edge, false)) }
+    }
+
+    /// The range as bounds on numbers.
+    pub(crate) fn bounds(&self) -> (Bound<f64>, Bound<f64>) {
+        let bound = |side: Option<(Edge, bool)>, open: Edge| match side {
+            None => Bound::Unbounded,
+            Some((edge, _)) if edge == open => Bound::Unbounded,
+            Some((Edge::At(number), true)) => Bound::Included(number),
+            Some((Edge::At(number), false)) => Bound::Excluded(number),
+            // nothing lies beyond all numbers
+            Some((Edge::AboveNumbers, _)) => Bound::Excluded(f64::INFINITY),
+            Some((Edge::BelowNumbers, _)) => Bound::Excluded(f64::NEG_INFINITY),
+        };
+        (bound(self.lower, Edge::BelowNumbers), bound(self.upper, Edge::AboveNumbers))
     }
 
     /// Whether `number` lies in the range.

@@ -69,7 +69,7 @@ pub(super) async fn feed(ctx: &Context, args: &Args<'_>, out: &mut Outlet) -> Re
         let reverse = options.reverse;
         let store = ctx.store.clone();
         let numbers = blocking(move || {
-            let mut numbers = super::order::by_resolved_time(&store, &range)?;
+            let mut numbers = store.by_claimed_time(range.bounds())?;
             numbers.retain(|&number| u64::from(number) < end);
             if reverse {
                 numbers.reverse();
