@@ -6,6 +6,7 @@ pub mod config;
 mod content;
 pub mod private;
 pub mod publish;
+mod records;
 pub mod social;
 mod state;
 
