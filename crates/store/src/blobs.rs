@@ -1,14 +1,17 @@
-//! The blobs' bytes on disk, in multiblob's layout: `sha256/aa/rest-of-the-hash-in-hex`, and `tmp` for what is still
-//! coming in (multiblob `index.js`).
+//! Blobs on disk, by their hash.
+//!
+//! A blob's bytes lie in `sha256/AA/REST`, with its hash in hex; while they are written, in `tmp/`, which is emptied at
+//! start. All calls block on the disk.
+//!
+//! Source: multiblob `index.js`, as ssb-blobs uses it (`create.js`), so that either finds what the other has stored.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{self, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use sbot_feed::BlobId;
@@ -17,8 +20,11 @@ use tokio::sync::broadcast;
 
 use crate::error::StoreError;
 
-/// Additions that a slow listener may be behind.
+/// Additions that a slow subscriber may be behind before it misses some.
 const BACKLOG: usize = 1024;
+
+/// Most bytes of one answer of [`BlobStore::get`].
+const MAX_READ: u64 = 4 << 20;
 
 /// A blob that is here.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,67 +33,89 @@ pub struct BlobMeta {
     pub id: BlobId,
     /// Bytes.
     pub size: u64,
-    /// When it was added, in ms since 1970.
+    /// When its file was last changed, in ms since 1970.
     pub modified: f64,
 }
 
-/// A directory of blobs. Everything blocks on the disk.
-#[derive(Clone)]
-pub struct BlobStore(Arc<Inner>);
+/// The blobs. Clones are the same store.
+#[derive(Debug, Clone)]
+pub struct BlobStore {
+    inner: Arc<Inner>,
+}
 
+#[derive(Debug)]
 struct Inner {
     dir: PathBuf,
+    /// Longest blob, in bytes.
     max: u64,
     next: AtomicU64,
     added: broadcast::Sender<BlobMeta>,
 }
 
 impl BlobStore {
-    /// Opens the directory, or makes it. Blobs may be at most `max` bytes long. What a crash left half-written is removed.
+    /// Opens the directory, or makes it. Blobs of more than `max` bytes are refused.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn open(dir: &Path, max: u64) -> Result<BlobStore, StoreError> {
         let tmp = dir.join("tmp");
-        // There may be none.
-        let _ = fs::remove_dir_all(&tmp);
-        for dir in [&tmp, &dir.join("sha256")] {
-            fs::create_dir_all(dir).map_err(|error| StoreError::io("can't make", dir, error))?;
+        match fs::remove_dir_all(&tmp) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::io("can't empty", &tmp, error));
+            }
+            _ => {}
         }
-        let added = broadcast::Sender::new(BACKLOG);
-        Ok(BlobStore(Arc::new(Inner { dir: dir.to_owned(), max, next: AtomicU64::new(0), added })))
+        fs::create_dir_all(&tmp).map_err(|error| StoreError::io("can't make", &tmp, error))?;
+        let (added, _) = broadcast::channel(BACKLOG);
+        Ok(BlobStore { inner: Arc::new(Inner { dir: dir.to_owned(), max, next: AtomicU64::new(0), added }) })
     }
 
+    /// Where a blob's bytes lie.
     fn path(&self, id: &BlobId) -> PathBuf {
         let hex: String = id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        self.0.dir.join("sha256").join(&hex[..2]).join(&hex[2..])
+        let (first, rest) = hex.split_at(2);
+        self.inner.dir.join("sha256").join(first).join(rest)
     }
 
-    /// Begins a blob.
+    /// Begins to add a blob.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn start(&self) -> Result<Adding, StoreError> {
-        let number = self.0.next.fetch_add(1, Ordering::Relaxed);
-        let path = self.0.dir.join("tmp").join(format!("{}-{number}", std::process::id()));
-        let file = File::create_new(&path).map_err(|error| StoreError::io("can't make", &path, error))?;
-        Ok(Adding { store: self.clone(), file, path, hash: Sha256::new(), size: 0 })
+        self.start_with_limit(self.inner.max)
     }
 
-    /// Size and time of a blob; `None` if it isn't here.
+    /// Begins to add a blob of at most `max` bytes.
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn meta(&self, id: &BlobId) -> Result<Option<BlobMeta>, StoreError> {
-        let path = self.path(id);
-        match fs::metadata(&path) {
-            Ok(metadata) => Ok(Some(meta(*id, &metadata))),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StoreError::io("can't look at", &path, error)),
-        }
+    pub fn start_with_limit(&self, max: u64) -> Result<Adding, StoreError> {
+        let number = self.inner.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.inner.dir.join("tmp").join(format!("{}-{number}", std::process::id()));
+        let file = File::create_new(&path).map_err(|error| StoreError::io("can't make", &path, error))?;
+        let max = max.min(self.inner.max);
+        Ok(Adding { store: self.clone(), file, path, hash: Sha256::new(), size: 0, max, moved: false })
     }
 
-    /// Size of a blob in bytes; `None` if it isn't here.
+    /// Adds a blob that is in memory.
+    ///
+    /// # Errors
+    /// As [`Adding::write`] and [`Adding::finish`].
+    pub fn add(&self, bytes: &[u8]) -> Result<BlobId, StoreError> {
+        let mut adding = self.start()?;
+        adding.write(bytes)?;
+        adding.finish(None)
+    }
+
+    /// Whether a blob is here.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn has(&self, id: &BlobId) -> Result<bool, StoreError> {
+        Ok(self.meta(id)?.is_some())
+    }
+
+    /// A blob's length in bytes; `None` if it isn't here.
     ///
     /// # Errors
     /// [`StoreError::Io`].
@@ -95,27 +123,63 @@ impl BlobStore {
         Ok(self.meta(id)?.map(|meta| meta.size))
     }
 
-    /// Some bytes of a blob, fewer at its end; `None` if it isn't here.
+    /// What is known of a blob; `None` if it isn't here.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn meta(&self, id: &BlobId) -> Result<Option<BlobMeta>, StoreError> {
+        let path = self.path(id);
+        match fs::metadata(&path) {
+            Ok(found) if found.is_file() => Ok(Some(meta_of(*id, &found))),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io("can't look at", &path, error)),
+        }
+    }
+
+    /// Bytes of a blob; `None` if it isn't here. A range that goes beyond its end is cut, and so is one of more than 4 MiB:
+    /// ask again from where the answer ends.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn get(&self, id: &BlobId, range: Range<u64>) -> Result<Option<Bytes>, StoreError> {
         let path = self.path(id);
+        let cant_read = |error| StoreError::io("can't read", &path, error);
         let file = match File::open(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io("can't open", &path, error)),
         };
-        let read = || {
-            let end = range.end.min(file.metadata()?.len());
-            let mut bytes = vec![0; end.saturating_sub(range.start) as usize];
-            file.read_exact_at(&mut bytes, range.start)?;
-            Ok(Some(bytes.into()))
-        };
-        read().map_err(|error| StoreError::io("can't read", &path, error))
+        let size = file.metadata().map_err(cant_read)?.len();
+        let length = range.end.min(size).saturating_sub(range.start).min(MAX_READ);
+        let mut bytes = vec![0; length as usize];
+        file.read_exact_at(&mut bytes, range.start).map_err(cant_read)?;
+        Ok(Some(bytes.into()))
     }
 
-    /// Removes a blob; false if it wasn't here.
+    /// All blobs, by id in hex.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn ls(&self) -> Result<Vec<BlobMeta>, StoreError> {
+        let mut found = Vec::new();
+        let root = self.inner.dir.join("sha256");
+        for first in names(&root)? {
+            let dir = root.join(&first);
+            if first.len() != 2 || !dir.is_dir() {
+                continue;
+            }
+            for rest in names(&dir)? {
+                if let Some(id) = from_hex(&format!("{first}{rest}")) {
+                    // One that was just deleted is none.
+                    found.extend(self.meta(&id)?);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Deletes a blob; false if it wasn't here.
     ///
     /// # Errors
     /// [`StoreError::Io`].
@@ -123,115 +187,155 @@ impl BlobStore {
         let path = self.path(id);
         match fs::remove_file(&path) {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(StoreError::io("can't remove", &path, error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StoreError::io("can't delete", &path, error)),
         }
     }
 
-    /// All blobs, by id.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn ls(&self) -> Result<Vec<BlobMeta>, StoreError> {
-        let root = self.0.dir.join("sha256");
-        let mut all = Vec::new();
-        let list = |dir: &Path| -> Result<Vec<fs::DirEntry>, StoreError> {
-            let entries = fs::read_dir(dir).and_then(Iterator::collect);
-            entries.map_err(|error| StoreError::io("can't list", dir, error))
-        };
-        for dir in list(&root)? {
-            if !dir.path().is_dir() {
-                continue;
-            }
-            for file in list(&dir.path())? {
-                let hex = [dir.file_name(), file.file_name()].map(|name| name.to_string_lossy().into_owned()).concat();
-                // Removed since, or not ours: no blob.
-                if let (Some(id), Ok(metadata)) = (from_hex(&hex), file.metadata()) {
-                    all.push(meta(id, &metadata));
-                }
-            }
-        }
-        all.sort_by_key(|meta| meta.id);
-        Ok(all)
-    }
-
-    /// Blobs as they are added from now on.
+    /// Tells of each blob that is added from now on. Who is more than 1,024 behind misses the oldest.
     pub fn subscribe(&self) -> broadcast::Receiver<BlobMeta> {
-        self.0.added.subscribe()
+        self.inner.added.subscribe()
     }
 }
 
+fn meta_of(id: BlobId, found: &fs::Metadata) -> BlobMeta {
+    let modified = found.ctime() as f64 * 1000.0 + found.ctime_nsec() as f64 / 1_000_000.0;
+    BlobMeta { id, size: found.len(), modified }
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io("can't look into", dir, error)),
+    };
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    names.sort();
+    Ok(names)
+}
+
 fn from_hex(hex: &str) -> Option<BlobId> {
+    let digits: Option<Vec<u8>> = hex.chars().map(|digit| digit.to_digit(16).map(|value| value as u8)).collect();
+    let digits = digits.filter(|digits| digits.len() == 64)?;
     let mut id = [0; 32];
-    if hex.len() != 64 || !hex.is_ascii() {
-        return None;
-    }
-    for (at, byte) in id.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok()?;
+    for (byte, pair) in id.iter_mut().zip(digits.as_chunks::<2>().0) {
+        *byte = pair[0] << 4 | pair[1];
     }
     Some(BlobId(id))
 }
 
-fn meta(id: BlobId, metadata: &fs::Metadata) -> BlobMeta {
-    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    let modified = modified.map_or(0.0, |since| since.as_micros() as f64 / 1000.0);
-    BlobMeta { id, size: metadata.len(), modified }
-}
-
-/// A blob that is coming in. Dropped unfinished, it leaves nothing.
+/// A blob that is being added. Dropped before [`Adding::finish`], it leaves nothing behind.
+#[derive(Debug)]
 pub struct Adding {
     store: BlobStore,
     file: File,
     path: PathBuf,
     hash: Sha256,
     size: u64,
+    max: u64,
+    moved: bool,
 }
 
 impl Adding {
-    /// Adds bytes.
+    /// Adds bytes at the end.
     ///
     /// # Errors
     /// [`StoreError::BlobTooLong`], [`StoreError::Io`].
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.size += bytes.len() as u64;
-        if self.size > self.store.0.max {
-            return Err(StoreError::BlobTooLong { limit: self.store.0.max });
+        let size = self.size + bytes.len() as u64;
+        if size > self.max {
+            return Err(StoreError::BlobTooLong { limit: self.max });
         }
+        self.file.write_all(bytes).map_err(|error| StoreError::io("can't write", &self.path, error))?;
         self.hash.update(bytes);
-        self.file.write_all(bytes).map_err(|error| StoreError::io("can't write", &self.path, error))
+        self.size = size;
+        Ok(())
     }
 
-    /// The blob is whole: syncs it and puts it in its place.
+    /// Stores the blob under its hash, on disk before this answers, and tells the subscribers.
     ///
     /// # Errors
-    /// [`StoreError::BlobMismatch`] if `expected` is another id; [`StoreError::Io`].
+    /// [`StoreError::BlobMismatch`] if it isn't what was `expected`, [`StoreError::Io`]. Then nothing is stored.
     pub fn finish(mut self, expected: Option<&BlobId>) -> Result<BlobId, StoreError> {
         let found = BlobId(std::mem::take(&mut self.hash).finalize().into());
         if let Some(expected) = expected.filter(|expected| **expected != found) {
             return Err(StoreError::BlobMismatch { expected: *expected, found });
         }
-        let target = self.store.path(&found);
-        let placed = (|| {
-            self.file.sync_all()?;
-            if let Some(dir) = target.parent() {
-                fs::create_dir_all(dir)?;
-                fs::rename(&self.path, &target)?;
-                File::open(dir)?.sync_all()?;
-            }
-            Ok(())
-        })();
-        placed.map_err(|error| StoreError::io("can't place", &target, error))?;
-        if let Some(meta) = self.store.meta(&found)? {
-            // Nobody may be listening.
-            let _ = self.store.0.added.send(meta);
+        let path = self.store.path(&found);
+        let cant_store = |error| StoreError::io("can't store", &path, error);
+        self.file.sync_data().map_err(cant_store)?;
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(cant_store)?;
+            fs::rename(&self.path, &path).map_err(cant_store)?;
+            self.moved = true;
+            File::open(parent).and_then(|dir| dir.sync_all()).map_err(cant_store)?;
         }
+        let meta = self.file.metadata().map_err(cant_store)?;
+        // Nobody listening is no error.
+        let _ = self.store.inner.added.send(meta_of(found, &meta));
         Ok(found)
     }
 }
 
 impl Drop for Adding {
     fn drop(&mut self) {
-        // Gone already if it was finished.
-        let _ = fs::remove_file(&self.path);
+        if !self.moved {
+            // The next start empties the directory anyway.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, BlobStore) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = BlobStore::open(&dir.path().join("blobs"), 1000).unwrap();
+        (dir, store)
+    }
+
+    fn left_over(dir: &tempfile::TempDir) -> usize {
+        fs::read_dir(dir.path().join("blobs/tmp")).unwrap().count()
+    }
+
+    #[test]
+    fn a_blob_lies_where_ssb_blobs_looks_for_it() {
+        let (dir, store) = store();
+        let mut added = store.subscribe();
+        let mut adding = store.start().unwrap();
+        adding.write(b"hello ").unwrap();
+        adding.write(b"world").unwrap();
+        let id = adding.finish(None).unwrap();
+        assert_eq!(id.to_string(), "&uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek=.sha256");
+        let path = "blobs/sha256/b9/4d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9";
+        assert_eq!(fs::read(dir.path().join(path)).unwrap(), b"hello world");
+        assert_eq!(added.try_recv().unwrap(), store.meta(&id).unwrap().unwrap());
+        assert_eq!(store.ls().unwrap(), [store.meta(&id).unwrap().unwrap()]);
+        assert_eq!(store.size(&id).unwrap(), Some(11));
+        assert_eq!(store.get(&id, 6..100).unwrap().unwrap(), &b"world"[..]);
+        assert_eq!(store.get(&id, 50..100).unwrap().unwrap(), &b""[..]);
+        assert!(store.rm(&id).unwrap() && !store.rm(&id).unwrap() && !store.has(&id).unwrap());
+        assert_eq!(store.get(&id, 0..9).unwrap(), None);
+        assert_eq!(left_over(&dir), 0);
+    }
+
+    #[test]
+    fn a_wrong_or_too_long_or_unfinished_blob_leaves_nothing() {
+        let (dir, store) = store();
+        let mut adding = store.start().unwrap();
+        adding.write(b"x").unwrap();
+        let wrong = BlobId([1; 32]);
+        assert!(matches!(adding.finish(Some(&wrong)), Err(StoreError::BlobMismatch { .. })));
+        let mut adding = store.start_with_limit(10).unwrap();
+        assert!(matches!(adding.write(&[0; 11]), Err(StoreError::BlobTooLong { limit: 10 })));
+        drop(adding);
+        assert!(matches!(store.add(&[0; 1001]), Err(StoreError::BlobTooLong { limit: 1000 })));
+        assert_eq!((left_over(&dir), store.ls().unwrap().len()), (0, 0));
+        std::mem::forget(store.start().unwrap());
+        assert_eq!(left_over(&dir), 1);
+        BlobStore::open(&dir.path().join("blobs"), 1000).unwrap();
+        assert_eq!(left_over(&dir), 0);
     }
 }

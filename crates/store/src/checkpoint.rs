@@ -1,144 +1,101 @@
 //! The index, saved beside the log.
 //!
-//! Written to a new file that then replaces the old one, with a checksum over all. A checkpoint that is missing, torn or
-//! of another version is ignored: the log is scanned instead.
+//! A checkpoint that is missing, torn, damaged, of another version or of another log is ignored: the log is scanned
+//! instead.
 
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::Path;
 
+use parking_lot::RwLock;
 use sbot_feed::{FeedId, FeedTip, MsgId};
 
 use crate::error::StoreError;
 use crate::index::{Feed, HOLE, Index};
+use crate::quarantine::Damage;
+use crate::sidefile;
 
-const MAGIC: &[u8; 8] = b"sbotidx2";
+/// The last digit is the version.
+const MAGIC: &[u8; 8] = b"sbotidx1";
 
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
-        let (first, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(first)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take().map(|bytes| u32::from_le_bytes(*bytes))
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.take().map(|bytes| u64::from_le_bytes(*bytes))
-    }
-
-    fn f64(&mut self) -> Option<f64> {
-        self.take().map(|bytes| f64::from_le_bytes(*bytes))
-    }
-
-    /// A list's length, which can't be more than the bytes that are left.
-    fn count(&mut self, item: usize) -> Option<usize> {
-        let count = self.u32()? as usize;
-        (count.checked_mul(item)? <= self.0.len()).then_some(count)
-    }
-
-    fn u32s(&mut self) -> Option<Vec<u32>> {
-        let count = self.count(4)?;
-        (0..count).map(|_| self.u32()).collect()
-    }
-}
-
-/// Saves `index`, which covers the log up to `end`.
-pub(crate) fn save(path: &Path, index: &Index, end: u64) -> Result<(), StoreError> {
-    let mut out = Vec::with_capacity(32 * index.places.len() + 1024);
-    out.extend_from_slice(MAGIC);
-    out.extend_from_slice(&end.to_le_bytes());
-    out.extend_from_slice(&index.last_received.to_le_bytes());
-    out.extend_from_slice(&(index.places.len() as u32).to_le_bytes());
-    for place in &index.places {
-        out.extend_from_slice(&place.to_le_bytes());
-    }
-    for (fingerprint, number) in index.fingerprints() {
-        out.extend_from_slice(&fingerprint.to_le_bytes());
-        out.extend_from_slice(&number.to_le_bytes());
-    }
-    out.extend_from_slice(&(index.feeds.len() as u32).to_le_bytes());
-    for feed in &index.feeds {
-        out.extend_from_slice(feed.id.as_bytes());
-        let tip = feed.tip.unwrap_or(FeedTip { sequence: 0, key: MsgId([0; 32]), timestamp: 0.0 });
-        out.extend_from_slice(&tip.sequence.to_le_bytes());
-        out.extend_from_slice(tip.key.as_bytes());
-        out.extend_from_slice(&tip.timestamp.to_le_bytes());
-        put_u32s(&mut out, &feed.records);
-    }
-    out.extend_from_slice(&(index.types.len() as u32).to_le_bytes());
-    for (kind, numbers) in &index.types {
-        out.extend_from_slice(&(kind.len() as u32).to_le_bytes());
-        out.extend_from_slice(kind.as_bytes());
-        put_u32s(&mut out, numbers);
-    }
-    let sum = crc32c::crc32c(&out);
-    out.extend_from_slice(&sum.to_le_bytes());
-
-    let new = path.with_extension("new");
-    let written = File::create(&new).and_then(|mut file| {
-        file.write_all(&out)?;
-        file.sync_data()
-    });
-    let replaced = written.and_then(|()| fs::rename(&new, path));
-    replaced.map_err(|error| {
-        // A half-written file would only take room.
-        let _ = fs::remove_file(&new);
-        StoreError::io("can't write", path, error)
+/// Saves the index, which covers the log up to `end`. Only the copying holds the lock.
+pub(crate) fn save(path: &Path, index: &RwLock<Index>, end: u64) -> Result<(), StoreError> {
+    sidefile::save(path, MAGIC, |out| {
+        let index = index.read();
+        out.u64(end)?;
+        out.f64(index.last_received)?;
+        out.u32s(&index.offsets)?;
+        out.u32s(&index.firsts)?;
+        out.u32s(&index.prints)?;
+        out.u32(index.feeds.len() as u32)?;
+        for feed in &index.feeds {
+            out.put(feed.id.as_bytes())?;
+            let tip = feed.tip.unwrap_or(FeedTip { sequence: 0, key: MsgId([0; 32]), timestamp: 0.0 });
+            out.u64(tip.sequence)?;
+            out.put(tip.key.as_bytes())?;
+            out.f64(tip.timestamp)?;
+            out.u32s(&feed.records)?;
+        }
+        out.u32(index.types.len() as u32)?;
+        for (kind, numbers) in &index.types {
+            out.bytes(kind.as_bytes())?;
+            out.u32s(numbers)?;
+        }
+        out.u32s(&index.rare)?;
+        out.u32(index.damage.len() as u32)?;
+        for damage in &index.damage {
+            out.u64(damage.place)?;
+            out.u64(damage.length)?;
+            let (author, sequence) = damage.message.unwrap_or((FeedId([0; 32]), 0));
+            out.put(author.as_bytes())?;
+            out.u64(sequence)?;
+        }
+        Ok(())
     })
-}
-
-fn put_u32s(out: &mut Vec<u8>, numbers: &[u32]) {
-    out.extend_from_slice(&(numbers.len() as u32).to_le_bytes());
-    for number in numbers {
-        out.extend_from_slice(&number.to_le_bytes());
-    }
 }
 
 /// The saved index and where in the log it ends; `None` if there is none that can be used.
 pub(crate) fn load(path: &Path) -> Option<(Index, u64)> {
-    let bytes = fs::read(path).ok()?;
-    let (body, sum) = bytes.split_last_chunk::<4>()?;
-    if crc32c::crc32c(body) != u32::from_le_bytes(*sum) {
-        return None;
-    }
-    let mut reader = Reader(body);
-    if reader.take::<8>()? != MAGIC {
-        return None;
-    }
-    let end = reader.u64()?;
-    let mut index = Index::default();
-    index.last_received = reader.f64()?;
-    let count = reader.count(16)?;
-    index.reserve(count);
-    for _ in 0..count {
-        index.places.push(reader.u64()?);
-    }
-    for _ in 0..count {
-        index.add_key(reader.u32()?, reader.u32()?);
-    }
-    for _ in 0..reader.count(32)? {
-        let id = FeedId(*reader.take()?);
-        let tip = FeedTip { sequence: reader.u64()?, key: MsgId(*reader.take()?), timestamp: reader.f64()? };
-        let records = reader.u32s()?;
-        if records.iter().any(|number| *number != HOLE && *number as usize >= count) {
-            return None;
+    let (mut index, end) = sidefile::load(path, MAGIC, |input| {
+        let end = input.u64()?;
+        let mut index = Index { last_received: input.f64()?, ..Index::default() };
+        index.offsets = input.u32s()?;
+        index.firsts = input.u32s()?;
+        index.prints = input.u32s()?;
+        for _ in 0..input.count(32)? {
+            let id = FeedId(input.take()?);
+            let tip = FeedTip { sequence: input.u64()?, key: MsgId(input.take()?), timestamp: input.f64()? };
+            index.add_feed(Feed { id, records: input.u32s()?, tip: (tip.sequence > 0).then_some(tip) });
         }
-        let holed = tip.sequence < records.len() as u64;
-        let at = index.feed_number(&id);
-        index.feeds[at] = Feed { id, records, tip: (tip.sequence > 0).then_some(tip), holed };
+        for _ in 0..input.count(8)? {
+            let kind = String::from_utf8(input.bytes()?).ok()?;
+            let numbers = input.u32s()?;
+            index.types.insert(kind.into(), numbers);
+        }
+        index.rare = input.u32s()?;
+        for _ in 0..input.count(56)? {
+            let (place, length) = (input.u64()?, input.u64()?);
+            let (author, sequence) = (FeedId(input.take()?), input.u64()?);
+            index.damage.push(Damage { place, length, message: (sequence > 0).then_some((author, sequence)) });
+        }
+        Some((index, end))
+    })?;
+    if !is_consistent(&index) {
+        return None;
     }
-    for _ in 0..reader.count(8)? {
-        let length = reader.count(1)?;
-        let (kind, rest) = reader.0.split_at_checked(length)?;
-        reader.0 = rest;
-        let kind = std::str::from_utf8(kind).ok()?.into();
-        let numbers = reader.u32s()?;
-        index.types.insert(kind, numbers);
-    }
+    index.build_keys();
     Some((index, end))
+}
+
+/// Whether all numbers point into the lists: a checksum can be right over what another program wrote.
+fn is_consistent(index: &Index) -> bool {
+    let count = index.offsets.len();
+    let inside = |number: &u32| (*number as usize) < count;
+    index.prints.len() == count
+        && index.firsts.iter().all(|first| *first as usize <= count)
+        && index.firsts.is_sorted()
+        && (count == 0 || index.firsts.first() == Some(&0))
+        && index.feeds.iter().all(|feed| {
+            feed.tip_sequence() <= feed.records.len() as u64
+                && feed.records.iter().all(|number| *number == HOLE || inside(number))
+        })
+        && index.types.values().chain([&index.rare]).flatten().all(inside)
 }

@@ -9,7 +9,7 @@ use sbot_feed::{BlobId, FeedId, MessageError};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has the directory.
-    #[error("{} is in use by another process", .0.display())]
+    #[error("{} is in use by another process: stop it first, or choose another directory", .0.display())]
     Locked(PathBuf),
     /// The operating system says no.
     #[error("{action} {}: {source}", .path.display())]
@@ -24,7 +24,7 @@ pub enum StoreError {
     /// An own message doesn't follow the own feed's last one.
     #[error(transparent)]
     Message(#[from] MessageError),
-    /// The own feed has a damaged message, so that nothing can be signed on top of it until peers have given it back.
+    /// The own feed has a damaged message: signing on top of the one before it would fork the feed.
     #[error("message {sequence} of {author} is damaged on this disk: wait until a peer has sent it again")]
     Damaged {
         /// The feed.
@@ -61,12 +61,12 @@ impl StoreError {
 }
 
 /// Why a message was not taken in.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refusal {
     /// The message is at fault.
     #[error(transparent)]
     Message(#[from] MessageError),
-    /// The disk is at fault: the same message may be taken later.
+    /// This store is at fault, by a full disk for one: the same message may be taken later.
     #[error("not stored: {0}")]
     Store(String),
 }

@@ -1,57 +1,86 @@
-//! Feeds whose author has signed two messages with one sequence number.
+//! Feeds that have forked: their author signed two messages for one place.
 //!
-//! Kept in a file beside the log, one JSON object a line, since the branch that was refused is nowhere else.
+//! What came first stays and is served; the other branch is refused. The list is kept in a small file beside the log, as
+//! one line of JSON a feed. Losing it loses no message.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use sbot_feed::{FeedId, MsgId};
-use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::error::StoreError;
 
-/// Most forks that are remembered. Each costs its author a signature and us a line.
+/// Most forked feeds that are listed, one fork of each.
 const MAX_FORKS: usize = 10_000;
 
-/// One forked feed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Two messages of one author for the same place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fork {
     /// The feed.
     pub author: FeedId,
-    /// Of the message that doesn't fit.
+    /// The place.
     pub sequence: u64,
-    /// The message that was refused, signed by the author all the same.
-    pub refused: MsgId,
+    /// The message that came first and stays.
+    pub ours: MsgId,
+    /// The other one.
+    pub theirs: MsgId,
 }
 
 pub(crate) struct Forks {
     path: PathBuf,
-    list: Vec<Fork>,
+    known: Vec<Fork>,
 }
 
 impl Forks {
     pub(crate) fn load(path: &Path) -> Forks {
         let text = fs::read_to_string(path).unwrap_or_default();
-        let list = text.lines().take(MAX_FORKS).filter_map(|line| serde_json::from_str(line).ok()).collect();
-        Forks { path: path.to_owned(), list }
+        Forks { path: path.to_owned(), known: text.lines().filter_map(parse).take(MAX_FORKS).collect() }
     }
 
-    pub(crate) fn list(&self) -> &[Fork] {
-        &self.list
+    pub(crate) fn list(&self) -> Vec<Fork> {
+        self.known.clone()
     }
 
-    /// Remembers a fork; the first of a feed is enough. True if it is news.
-    pub(crate) fn add(&mut self, fork: Fork) -> Result<bool, StoreError> {
-        if self.list.len() >= MAX_FORKS || self.list.iter().any(|known| known.author == fork.author) {
-            return Ok(false);
+    /// Notes a fork: of each feed the earliest. Failing to write it down is told, and no harm otherwise.
+    pub(crate) fn note(&mut self, fork: Fork) {
+        match self.known.iter().position(|known| known.author == fork.author) {
+            Some(at) if self.known[at].sequence <= fork.sequence => return,
+            Some(at) => self.known[at] = fork,
+            None if self.known.len() < MAX_FORKS => self.known.push(fork),
+            None => return,
         }
-        let mut line = serde_json::to_vec(&fork).unwrap_or_default();
-        line.push(b'\n');
-        let file = fs::OpenOptions::new().append(true).create(true).open(&self.path);
-        file.and_then(|mut file| file.write_all(&line))
-            .map_err(|error| StoreError::io("can't write", &self.path, error))?;
-        self.list.push(fork);
-        Ok(true)
+        tracing::warn!(author = %fork.author, sequence = fork.sequence, ours = %fork.ours, theirs = %fork.theirs,
+            "a feed has forked: what came first stays, the other branch is refused");
+        if let Err(error) = self.save() {
+            tracing::warn!(%error, "can't write down a forked feed");
+        }
     }
+
+    fn save(&self) -> Result<(), StoreError> {
+        let new = self.path.with_extension("new");
+        let written = File::create(&new).and_then(|mut file| {
+            let lines: String = self.known.iter().map(|fork| format!("{}\n", print(fork))).collect();
+            file.write_all(lines.as_bytes())?;
+            file.sync_data()?;
+            fs::rename(&new, &self.path)
+        });
+        written.map_err(|error| StoreError::io("can't write", &self.path, error))
+    }
+}
+
+fn print(fork: &Fork) -> Value {
+    json!({ "author": fork.author, "sequence": fork.sequence, "ours": fork.ours, "theirs": fork.theirs })
+}
+
+fn parse(line: &str) -> Option<Fork> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    let text = |name: &str| value.get(name)?.as_str();
+    Some(Fork {
+        author: text("author")?.parse().ok()?,
+        sequence: value.get("sequence")?.as_u64()?,
+        ours: text("ours")?.parse().ok()?,
+        theirs: text("theirs")?.parse().ok()?,
+    })
 }

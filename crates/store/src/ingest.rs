@@ -1,246 +1,217 @@
-//! Messages from outside: read, hashed and verified, many at a time, off the async threads.
+//! Messages on their way in: gathered into groups, parsed and verified by a pool, handed on to the writer in order.
 //!
-//! One thread takes the batches in the order in which they were handed in, lets a pool check them, and hands them to the
-//! writer: while one batch is written, the next is being verified.
+//! What is under way is bounded in bytes: whoever brings more waits.
 
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, Sender};
 
 use bytes::Bytes;
 use rayon::prelude::*;
-use sbot_feed::{FeedId, HmacKey, Message, MessageError, MsgId, Unverified, parse_message, verify_batch};
-use tokio::sync::{mpsc, oneshot};
+use sbot_feed::{FeedId, Message, MsgId, Unverified, parse_message, verify_batch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::core::{Core, is_known};
 use crate::error::Refusal;
-use crate::writer::WriteJob;
+use crate::index::print_of;
+use crate::store::Shared;
+use crate::writer::Command;
 
-/// Batches that wait to be verified; whoever brings more waits.
-pub(crate) const QUEUE: usize = 8;
-
-/// Most messages that are verified together.
-const TOGETHER: usize = 2048;
-
-/// Messages parsed by one thread at a time.
-const PARSE: usize = 32;
-
-/// Signatures verified by one thread at a time.
-const VERIFY: usize = 256;
-
-/// What became of one message.
-#[derive(Debug, Clone)]
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Ingested {
-    /// It is in the log.
+    /// It is in the log, and on disk within a second.
     Stored {
-        /// Its record.
+        /// Its record's number.
         number: u64,
-        /// Whose it is.
+        /// Its feed.
         author: FeedId,
         /// Its place in the feed.
         sequence: u64,
     },
-    /// It was there already.
+    /// It was in the log already.
     Duplicate {
-        /// Whose it is.
+        /// Its feed.
         author: FeedId,
         /// Its place in the feed.
         sequence: u64,
     },
-    /// A message before it is missing. Not stored.
+    /// Messages before it are missing: it was not stored.
     Gap {
-        /// Whose it is.
+        /// Its feed.
         author: FeedId,
         /// Its place in the feed.
         sequence: u64,
-        /// The newest message of the feed that we have; 0 for none.
+        /// The feed's newest message here; 0 for none.
         tip: u64,
     },
-    /// Signed by the author, and yet another message than the one we have in its place, or on top of another one. Not
-    /// stored, but remembered in [`crate::Store::forks`].
+    /// It is well signed, but doesn't belong to the branch of its feed that is here: it was not stored, and the fork is
+    /// noted.
     Fork {
-        /// Whose it is.
+        /// Its feed.
         author: FeedId,
         /// Its place in the feed.
         sequence: u64,
-        /// Its id.
-        key: MsgId,
+        /// The message here that can't be in one feed with it.
+        ours: MsgId,
+        /// The message itself, or the one that it follows, for the same place.
+        theirs: MsgId,
     },
-    /// It breaks a rule, its signature is wrong, or the disk fails.
+    /// It was not stored.
     Invalid {
-        /// What is wrong.
+        /// Why.
         error: Refusal,
-        /// Who it says has signed it, if that can be read.
+        /// Its feed, if it got so far.
         author: Option<FeedId>,
-        /// Its place in the feed, if that can be read.
+        /// Its place in the feed, if it got so far.
         sequence: Option<u64>,
     },
 }
 
-pub(crate) enum IngestJob {
-    Batch(Vec<Bytes>, oneshot::Sender<Vec<Ingested>>),
-    Close(oneshot::Sender<()>),
+/// Bytes of messages under way, from being brought until being stored. Parsing and verifying takes some three times as
+/// much memory for those that are being worked on.
+pub(crate) const MAX_UNDER_WAY: usize = 4 << 20;
+/// Most messages that are handed over at once.
+pub(crate) const MAX_JOB: usize = 1024;
+/// Most bytes that are handed over at once, but for the last message.
+pub(crate) const MAX_JOB_BYTES: usize = 1 << 20;
+/// Messages that are verified together: the more, the more of them share an author, which makes it cheaper.
+const GROUP: usize = 2048;
+/// Signatures in one batch, at most: as many as [`verify_batch`] takes at once.
+const SIGNATURES: usize = 256;
+/// Fewer signatures are not worth another thread.
+const FEWEST: usize = 32;
+
+/// One message, as it came.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) json: Bytes,
+    /// When it came in first, for one from an export.
+    pub(crate) received: Option<f64>,
 }
 
-/// A message on its way to the writer.
-pub(crate) enum Checked {
-    /// Verified, with the time at which it came in elsewhere.
-    Valid(Message, Option<f64>),
-    /// Nothing more to do.
+/// Messages that were brought together.
+pub(crate) struct Job {
+    pub(crate) messages: Vec<Incoming>,
+    pub(crate) answer: oneshot::Sender<Vec<Ingested>>,
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+/// A job whose messages have been verified.
+pub(crate) struct Verified {
+    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) answer: oneshot::Sender<Vec<Ingested>>,
+    /// Held until the answer: it bounds what is under way.
+    pub(crate) _permit: OwnedSemaphorePermit,
+}
+
+pub(crate) enum Verdict {
+    Valid { message: Message, received: Option<f64> },
     Done(Ingested),
 }
 
-pub(crate) type Batch = (Vec<Checked>, oneshot::Sender<Vec<Ingested>>);
+/// The thread that gathers. It ends when nobody can bring more.
+pub(crate) fn run(shared: &Arc<Shared>, pool: &rayon::ThreadPool, jobs: &Receiver<Job>, commands: &Sender<Command>) {
+    while let Ok(first) = jobs.recv() {
+        let mut count = first.messages.len();
+        let mut group = vec![first];
+        while count < GROUP
+            && let Ok(job) = jobs.try_recv()
+        {
+            count += job.messages.len();
+            group.push(job);
+        }
+        if commands.send(Command::Group(verify(shared, pool, group))).is_err() {
+            return;
+        }
+    }
+}
+
+fn verify(shared: &Shared, pool: &rayon::ThreadPool, mut group: Vec<Job>) -> Vec<Verified> {
+    let sizes: Vec<usize> = group.iter().map(|job| job.messages.len()).collect();
+    let messages: Vec<Incoming> = group.iter_mut().flat_map(|job| std::mem::take(&mut job.messages)).collect();
+    let mut verdicts = check(shared, pool, messages).into_iter();
+    let verified = group.into_iter().zip(sizes).map(|(job, size)| Verified {
+        verdicts: verdicts.by_ref().take(size).collect(),
+        answer: job.answer,
+        _permit: job.permit,
+    });
+    verified.collect()
+}
 
 enum Parsed {
-    Unverified(Unverified, Option<f64>),
+    /// Its signature is to be checked.
+    Open(Unverified, Option<f64>),
     Done(Ingested),
 }
 
-/// The verifying thread, until the store is closed.
-pub(crate) fn run(
-    core: &Core,
-    hmac: Option<&HmacKey>,
-    pool: &rayon::ThreadPool,
-    mut jobs: mpsc::Receiver<IngestJob>,
-    writer: &SyncSender<WriteJob>,
-) {
-    while let Some(job) = jobs.blocking_recv() {
-        let mut batches = Vec::new();
-        let mut count = 0;
-        let mut close = None;
-        let mut next = Some(job);
-        while let Some(job) = next.take() {
-            match job {
-                IngestJob::Batch(messages, reply) => {
-                    count += messages.len();
-                    batches.push((messages, reply));
-                }
-                IngestJob::Close(reply) => {
-                    close = Some(reply);
-                    break;
-                }
-            }
-            if count < TOGETHER {
-                next = jobs.try_recv().ok();
-            }
+fn check(shared: &Shared, pool: &rayon::ThreadPool, messages: Vec<Incoming>) -> Vec<Verdict> {
+    let parse = |incoming: Incoming| match parse_message(&incoming.json, shared.hmac.as_ref()) {
+        Ok(unverified) if is_stored(shared, unverified.message()) => {
+            let Message { author, sequence, .. } = *unverified.message();
+            Parsed::Done(Ingested::Duplicate { author, sequence })
         }
-        let checked = pool.install(|| check(core, hmac, batches));
-        if writer.send(WriteJob::Ingest(checked)).is_err() {
-            return;
-        }
-        if let Some(reply) = close {
-            // If the writer is gone, dropping the reply tells so.
-            let _ = writer.send(WriteJob::Close(reply));
-            return;
-        }
+        Ok(unverified) => Parsed::Open(unverified, incoming.received),
+        Err(error) => Parsed::Done(Ingested::Invalid { error: error.into(), author: None, sequence: None }),
+    };
+    if messages.len() < FEWEST {
+        let parsed = messages.into_iter().map(parse).collect();
+        return check_signatures(parsed, |batches| batches.into_iter().map(verify_batch).collect());
     }
+    pool.install(|| {
+        let parsed = messages.into_par_iter().with_min_len(FEWEST / 2).map(parse).collect();
+        check_signatures(parsed, |batches| batches.into_par_iter().map(verify_batch).collect())
+    })
 }
 
-fn check(
-    core: &Core,
-    hmac: Option<&HmacKey>,
-    batches: Vec<(Vec<Bytes>, oneshot::Sender<Vec<Ingested>>)>,
-) -> Vec<Batch> {
-    let mut lengths = Vec::with_capacity(batches.len());
-    let mut replies = Vec::with_capacity(batches.len());
-    let mut texts = Vec::new();
-    for (messages, reply) in batches {
-        lengths.push(messages.len());
-        replies.push(reply);
-        texts.extend(messages);
-    }
-    let parsed: Vec<Parsed> = texts.into_par_iter().with_min_len(PARSE).map(|text| parse(core, hmac, &text)).collect();
+type Batches = Vec<Vec<Unverified>>;
+type Results = Vec<Vec<Result<Message, sbot_feed::MessageError>>>;
 
-    // Signatures of one author next to each other: that is what makes a batch cheap.
-    let mut checked: Vec<Option<Checked>> = Vec::with_capacity(parsed.len());
-    let mut unverified: Vec<(usize, Unverified, Option<f64>)> = Vec::with_capacity(parsed.len());
+fn check_signatures(parsed: Vec<Parsed>, run: impl FnOnce(Batches) -> Results) -> Vec<Verdict> {
+    let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(parsed.len());
+    let mut open = Vec::with_capacity(parsed.len());
     for (at, parsed) in parsed.into_iter().enumerate() {
-        checked.push(match parsed {
-            Parsed::Done(done) => Some(Checked::Done(done)),
-            Parsed::Unverified(message, received) => {
-                unverified.push((at, message, received));
+        verdicts.push(match parsed {
+            Parsed::Done(done) => Some(Verdict::Done(done)),
+            Parsed::Open(unverified, received) => {
+                open.push((at, received, unverified));
                 None
             }
         });
     }
-    unverified.sort_by_key(|(_, message, _)| message.message().author);
-    let parts = unverified.len().div_ceil(rayon::current_num_threads()).clamp(1, VERIFY);
-    let mut chunks: Vec<Vec<_>> = Vec::new();
-    let mut unverified = unverified.into_iter().peekable();
-    while unverified.peek().is_some() {
-        chunks.push(unverified.by_ref().take(parts).collect());
-    }
-    let verified: Vec<Vec<(usize, Checked)>> = chunks.into_par_iter().map(verify).collect();
-    for (at, message) in verified.into_iter().flatten() {
-        checked[at] = Some(message);
-    }
-    let mut checked = checked.into_iter().flatten();
-    lengths.into_iter().zip(replies).map(|(length, reply)| (checked.by_ref().take(length).collect(), reply)).collect()
-}
-
-fn parse(core: &Core, hmac: Option<&HmacKey>, text: &Bytes) -> Parsed {
-    match parse_message(text, hmac) {
-        Ok(unverified) => {
-            let message = unverified.message();
-            if is_known(&core.index.read(), message) {
-                return Parsed::Done(Ingested::Duplicate { author: message.author, sequence: message.sequence });
-            }
-            Parsed::Unverified(unverified, received_elsewhere(text))
+    // Signatures of one author cost less in one batch.
+    open.sort_by_key(|(.., unverified)| unverified.message().author);
+    let batch = open.len().div_ceil(rayon::current_num_threads().max(1)).clamp(FEWEST, SIGNATURES);
+    let mut places = Vec::with_capacity(open.len());
+    let mut batches: Batches = Vec::new();
+    for (number, (at, received, unverified)) in open.into_iter().enumerate() {
+        if number % batch == 0 {
+            batches.push(Vec::with_capacity(batch));
         }
-        Err(error) => Parsed::Done(invalid(error, text)),
+        places.push((at, received));
+        if let Some(last) = batches.last_mut() {
+            last.push(unverified);
+        }
     }
-}
-
-fn invalid(error: MessageError, text: &[u8]) -> Ingested {
-    let (author, sequence) = claims(text);
-    Ingested::Invalid { error: error.into(), author, sequence }
-}
-
-/// Whose message a text says it is, and which one: so that the feed's exchange can be stopped.
-fn claims(text: &[u8]) -> (Option<FeedId>, Option<u64>) {
-    let Ok(document) = sbot_feed::json::parse(&text[..text.len().min(sbot_feed::MAX_INPUT)]) else {
-        return (None, None);
-    };
-    let root = document.root();
-    let root = root.get("value").unwrap_or(root);
-    let author = root.get("author").and_then(|author| FeedId::from_ascii(author.escaped()?).ok());
-    let sequence = root.get("sequence").and_then(|sequence| sequence.number());
-    (author, sequence.filter(|sequence| *sequence >= 0.0).map(|sequence| sequence as u64))
-}
-
-fn verify(part: Vec<(usize, Unverified, Option<f64>)>) -> Vec<(usize, Checked)> {
-    let mut places = Vec::with_capacity(part.len());
-    let mut messages = Vec::with_capacity(part.len());
-    for (at, message, received) in part {
-        places.push((at, received, message.message().author, message.message().sequence));
-        messages.push(message);
-    }
-    places
-        .into_iter()
-        .zip(verify_batch(messages))
-        .map(|((at, received, author, sequence), result)| match result {
-            Ok(message) => (at, Checked::Valid(message, received)),
+    for ((at, received), result) in places.into_iter().zip(run(batches).into_iter().flatten()) {
+        verdicts[at] = Some(match result {
+            Ok(message) => Verdict::Valid { message, received },
             Err(error) => {
-                let (author, sequence) = (Some(author), Some(sequence));
-                (at, Checked::Done(Ingested::Invalid { error: error.into(), author, sequence }))
+                let (author, sequence) = match error {
+                    sbot_feed::MessageError::Signature { author, sequence } => (Some(author), Some(sequence)),
+                    _ => (None, None),
+                };
+                Verdict::Done(Ingested::Invalid { error: error.into(), author, sequence })
             }
-        })
-        .collect()
-}
-
-/// The `timestamp` of `{key, value, timestamp}`, as export writes it: the last key.
-fn received_elsewhere(text: &[u8]) -> Option<f64> {
-    const NAME: &[u8] = b",\"timestamp\":";
-    let text = text.trim_ascii_end();
-    if !text.starts_with(b"{\"key\":") {
-        return None;
+        });
     }
-    let tail = &text[text.len().saturating_sub(60)..];
-    let at = tail.windows(NAME.len()).rposition(|window| window == NAME)?;
-    std::str::from_utf8(tail[at + NAME.len()..].strip_suffix(b"}")?).ok()?.trim().parse().ok()
+    verdicts.into_iter().flatten().collect()
 }
 
-/// A pool as wide as the machine.
-pub(crate) fn pool() -> Result<Arc<rayon::ThreadPool>, rayon::ThreadPoolBuildError> {
-    rayon::ThreadPoolBuilder::new().thread_name(|at| format!("sbot-verify-{at}")).build().map(Arc::new)
+/// Whether this very message is in the log: then its signature has been checked.
+fn is_stored(shared: &Shared, message: &Message) -> bool {
+    let number = {
+        let index = shared.index.read();
+        let number = index.record_of(&message.author, message.sequence);
+        number.filter(|number| index.prints.get(*number as usize) == Some(&print_of(&message.key)))
+    };
+    number.is_some_and(|number| matches!(shared.read_key(number), Ok(Some(key)) if key == message.key))
 }

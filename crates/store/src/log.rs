@@ -3,7 +3,7 @@
 //! A place is a number of bytes from the log's beginning, with each segment counted as [`SEGMENT`] long: segment
 //! `place / SEGMENT`, offset `place % SEGMENT`. No record crosses into the next segment.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,8 +17,13 @@ use crate::record::{self, Record};
 /// Most bytes of a segment: what a damaged file system can lose at once, and what a backup has to copy again.
 pub(crate) const SEGMENT: u64 = 64 << 20;
 
+/// Most segments: their number is part of a name of five digits.
+const MAX_SEGMENTS: usize = 100_000;
+
 /// Read while scanning, in bytes.
-const SCAN: usize = 1 << 20;
+const SCAN: usize = 256 << 10;
+
+const NAME: &str = "log-";
 
 pub(crate) struct Log {
     dir: PathBuf,
@@ -31,24 +36,39 @@ struct Segment {
     length: u64,
 }
 
+/// A stretch of the log that is no whole record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// Nothing whole follows: the log's torn end.
+    pub(crate) torn: bool,
+}
+
 impl Log {
     pub(crate) fn open(dir: &Path) -> Result<Log, StoreError> {
         let log = Log { dir: dir.to_owned(), segments: RwLock::new(Vec::new()) };
-        loop {
-            let number = log.segments.read().len();
+        let entries = fs::read_dir(dir).map_err(|error| StoreError::io("can't look into", dir, error))?;
+        let numbers = entries.filter_map(|entry| {
+            let name = entry.ok()?.file_name();
+            name.to_str()?.strip_prefix(NAME)?.parse::<usize>().ok().filter(|number| *number < MAX_SEGMENTS)
+        });
+        for number in 0..numbers.max().map_or(0, |last| last + 1) {
             let path = log.path(number);
             if !path.exists() {
-                return Ok(log);
+                tracing::error!(path = %path.display(), "a segment of the log is gone: its messages have to be fetched again");
             }
-            let file = OpenOptions::new().read(true).write(true).open(&path);
+            // A missing one is made, empty: what lies behind it stays where it is.
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
             let file = file.map_err(|error| StoreError::io("can't open", &path, error))?;
             let length = file.metadata().map_err(|error| StoreError::io("can't look at", &path, error))?.len();
             log.segments.write().push(Segment { file: Arc::new(file), length });
         }
+        Ok(log)
     }
 
     pub(crate) fn path(&self, segment: usize) -> PathBuf {
-        self.dir.join(format!("log-{segment:05}"))
+        self.dir.join(format!("{NAME}{segment:05}"))
     }
 
     fn segment(&self, number: usize) -> Option<Segment> {
@@ -64,9 +84,11 @@ impl Log {
         }
     }
 
-    /// Bytes in all segments.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.segments.read().iter().map(|segment| segment.length).sum()
+    /// Bytes in all segments from `from` on.
+    pub(crate) fn bytes_from(&self, from: u64) -> u64 {
+        let segments = self.segments.read();
+        let rest = segments.iter().enumerate().skip((from / SEGMENT) as usize);
+        rest.map(|(number, segment)| segment.length.saturating_sub(from.saturating_sub(number as u64 * SEGMENT))).sum()
     }
 
     /// Where a record of this length goes: at the end, or at the beginning of a new segment.
@@ -74,8 +96,8 @@ impl Log {
         if end % SEGMENT + length as u64 > SEGMENT { (end / SEGMENT + 1) * SEGMENT } else { end }
     }
 
-    /// Writes whole records at `place`, which is the end or the beginning of the next segment. On an error the file is cut
-    /// back to what it was.
+    /// Writes whole records at `place`, which is the end or the beginning of the next segment. On an error the file is
+    /// cut back to what it was.
     pub(crate) fn append(&self, place: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let number = (place / SEGMENT) as usize;
         let path = self.path(number);
@@ -88,7 +110,7 @@ impl Log {
         let offset = place % SEGMENT;
         let Some(segment) = self.segment(number) else { return Err(StoreError::Closed) };
         if let Err(error) = segment.file.write_all_at(bytes, offset) {
-            // If even this fails, the next start cuts the torn tail.
+            // If even this fails, the next record is written over it, or the next start cuts it.
             let _ = segment.file.set_len(offset);
             return Err(StoreError::io("can't write", &path, error));
         }
@@ -98,7 +120,7 @@ impl Log {
         Ok(())
     }
 
-    /// Makes everything up to now survive a power cut.
+    /// Makes everything from `from` up to now survive a power cut.
     pub(crate) fn sync(&self, from: u64) -> Result<(), StoreError> {
         let count = self.segments.read().len();
         for number in (from / SEGMENT) as usize..count {
@@ -113,17 +135,16 @@ impl Log {
         synced.map_err(|error| StoreError::io("can't sync", &self.dir, error))
     }
 
-    /// Cuts everything from `place` on.
+    /// Cuts everything from `place` on, which lies in the last segment. If that fails, the next record is written over it
+    /// all the same.
     pub(crate) fn cut(&self, place: u64) -> Result<(), StoreError> {
         let number = (place / SEGMENT) as usize;
         let mut segments = self.segments.write();
-        if let Some(segment) = segments.get_mut(number) {
-            let path = self.path(number);
-            segment.file.set_len(place % SEGMENT).map_err(|error| StoreError::io("can't cut", &path, error))?;
-            segment.file.sync_data().map_err(|error| StoreError::io("can't sync", &path, error))?;
-            segment.length = place % SEGMENT;
-        }
-        Ok(())
+        let Some(segment) = segments.get_mut(number) else { return Ok(()) };
+        segment.length = place % SEGMENT;
+        let path = self.path(number);
+        segment.file.set_len(place % SEGMENT).map_err(|error| StoreError::io("can't cut", &path, error))?;
+        segment.file.sync_data().map_err(|error| StoreError::io("can't sync", &path, error))
     }
 
     /// Where the segment of `place` ends.
@@ -132,29 +153,31 @@ impl Log {
         self.segment(number as usize).map_or(place, |segment| number * SEGMENT + segment.length)
     }
 
+    /// Fills `buffer` with what lies at `place`, all within one segment.
+    pub(crate) fn read_into(&self, place: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        let number = (place / SEGMENT) as usize;
+        let Some(segment) = self.segment(number) else { return Err(StoreError::Closed) };
+        let read = segment.file.read_exact_at(buffer, place % SEGMENT);
+        read.map_err(|error| StoreError::io("can't read", &self.path(number), error))
+    }
+
     /// The bytes from `from` to `to`, both in one segment.
     pub(crate) fn read(&self, from: u64, to: u64) -> Result<Bytes, StoreError> {
-        let number = (from / SEGMENT) as usize;
-        let Some(segment) = self.segment(number) else { return Ok(Bytes::new()) };
         let mut bytes = vec![0; to.saturating_sub(from) as usize];
-        segment
-            .file
-            .read_exact_at(&mut bytes, from % SEGMENT)
-            .map_err(|error| StoreError::io("can't read", &self.path(number), error))?;
+        self.read_into(from, &mut bytes)?;
         Ok(bytes.into())
     }
 
     /// Goes through all whole records from `from` on, in order, and tells of stretches that are none.
     ///
-    /// A stretch behind which nothing whole follows is the torn tail; it is told last.
+    /// After damage, the next whole record is found by its checksum, byte by byte.
     pub(crate) fn scan(
         &self,
         from: u64,
         mut found: impl FnMut(u64, &Record),
-        mut damaged: impl FnMut(u64, u64, bool),
+        mut damaged: impl FnMut(Stretch),
     ) -> Result<(), StoreError> {
         let count = self.segments.read().len();
-        let mut number = 0;
         for segment in (from / SEGMENT) as usize..count {
             let base = segment as u64 * SEGMENT;
             let end = self.segment_end(base);
@@ -162,29 +185,25 @@ impl Log {
             let mut bad: Option<u64> = None;
             while at < end {
                 let window = self.read(at, end.min(at + (SCAN + record::MAX_RECORD) as u64))?;
-                let mut offset = 0;
-                // Up to where a record would surely fit in the window, or the segment's end.
                 let last = at + window.len() as u64 == end;
+                let mut offset = 0;
+                // Beyond that, a record may not be all in the window.
                 while offset < window.len() && (last || offset < SCAN) {
-                    match record::read(&window, offset, number) {
-                        Some(record) => {
-                            if let Some(start) = bad.take() {
-                                damaged(start, at + offset as u64, false);
-                            }
-                            found(at + offset as u64, &record);
-                            number += 1;
-                            offset += record::HEAD + record.value.len();
+                    if let Some(record) = record::read(&window, offset, 0) {
+                        if let Some(start) = bad.take() {
+                            damaged(Stretch { from: start, to: at + offset as u64, torn: false });
                         }
-                        None => {
-                            bad.get_or_insert(at + offset as u64);
-                            offset += 1;
-                        }
+                        found(at + offset as u64, &record);
+                        offset += record::HEAD + record.value.len();
+                    } else {
+                        bad.get_or_insert(at + offset as u64);
+                        offset += 1;
                     }
                 }
                 at += offset as u64;
             }
             if let Some(start) = bad {
-                damaged(start, end, segment + 1 == count);
+                damaged(Stretch { from: start, to: end, torn: segment + 1 == count });
             }
         }
         Ok(())

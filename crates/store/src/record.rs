@@ -24,11 +24,16 @@ pub struct Record {
 }
 
 /// Length and checksum.
-pub(crate) const PREFIX: usize = 8;
+const PREFIX: usize = 8;
 /// What lies before the value.
 pub(crate) const HEAD: usize = PREFIX + 8 + 4 + 32 + 32;
-/// Longest record: a value is at most what a parsed message may be.
-pub(crate) const MAX_RECORD: usize = HEAD + 4 * sbot_feed::MAX_INPUT;
+/// Longest value: the signing text, which is the longer form, has at most [`sbot_feed::MAX_LENGTH`] UTF-16 units, and
+/// none takes more than three bytes of UTF-8.
+pub(crate) const MAX_VALUE: usize = 3 * sbot_feed::MAX_LENGTH;
+/// Longest record.
+pub(crate) const MAX_RECORD: usize = HEAD + MAX_VALUE;
+/// Where the id lies in a record.
+pub(crate) const KEY_AT: u64 = (PREFIX + 8 + 4 + 32) as u64;
 
 pub(crate) fn write(out: &mut Vec<u8>, received: f64, sequence: u32, author: &FeedId, key: &MsgId, value: &[u8]) {
     let start = out.len();
@@ -45,29 +50,42 @@ pub(crate) fn write(out: &mut Vec<u8>, received: f64, sequence: u32, author: &Fe
 }
 
 /// Length of the whole record that begins here, as far as the prefix can be believed.
-pub(crate) fn length(bytes: &[u8]) -> Option<usize> {
-    let length = u32::from_le_bytes(*bytes.first_chunk()?) as usize + PREFIX;
+fn length(bytes: &[u8]) -> Option<usize> {
+    let length = u32::from_le_bytes(*bytes.first_chunk()?) as usize;
+    let length = length.checked_add(PREFIX)?;
     (HEAD..=MAX_RECORD).contains(&length).then_some(length)
 }
 
 /// The whole record that begins here; `None` if it is not all there or its checksum is wrong.
 pub(crate) fn read(bytes: &Bytes, at: usize, number: u64) -> Option<Record> {
-    let rest = &bytes[at..];
+    let rest = bytes.get(at..)?;
     let length = length(rest)?;
     let body = rest.get(PREFIX..length)?;
-    if crc32c::crc32c(body) != u32::from_le_bytes(*rest[4..].first_chunk()?) {
+    if crc32c::crc32c(body) != u32::from_le_bytes(*rest.get(4..)?.first_chunk()?) {
         return None;
     }
-    let (received, body) = body.split_first_chunk::<8>()?;
-    let (sequence, body) = body.split_first_chunk::<4>()?;
-    let (author, body) = body.split_first_chunk::<32>()?;
-    let (key, _) = body.split_first_chunk::<32>()?;
+    let (received, author, key, sequence) = head(rest)?;
     Some(Record {
         number,
-        received: f64::from_le_bytes(*received),
-        key: MsgId(*key),
-        author: FeedId(*author),
-        sequence: u64::from(u32::from_le_bytes(*sequence)),
+        received,
+        key,
+        author,
+        sequence: u64::from(sequence),
         value: bytes.slice(at + HEAD..at + length),
     })
+}
+
+/// Received time, author, id and sequence as they stand there: not to be believed unless the checksum holds.
+fn head(record: &[u8]) -> Option<(f64, FeedId, MsgId, u32)> {
+    let (received, rest) = record.get(PREFIX..)?.split_first_chunk::<8>()?;
+    let (sequence, rest) = rest.split_first_chunk::<4>()?;
+    let (author, rest) = rest.split_first_chunk::<32>()?;
+    let (key, _) = rest.split_first_chunk::<32>()?;
+    Some((f64::from_le_bytes(*received), FeedId(*author), MsgId(*key), u32::from_le_bytes(*sequence)))
+}
+
+/// Whose message a damaged record seems to be: its checksum is wrong, but these bytes may have been spared.
+pub(crate) fn guess(damaged: &[u8]) -> Option<(FeedId, u64)> {
+    let (_, author, _, sequence) = head(damaged)?;
+    Some((author, u64::from(sequence)))
 }

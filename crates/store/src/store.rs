@@ -1,376 +1,427 @@
-//! The message log, as everybody else sees it.
+//! The store: its parts, its threads, and what others may ask of it.
 
-use std::fs::{self, File, TryLockError};
-use std::path::Path;
-use std::sync::{Arc, mpsc};
-use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::io::{Read, Write};
+use std::ops::RangeBounds;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use sbot_feed::{FeedId, FeedTip, HmacKey, Message, MsgId};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
-use crate::checkpoint;
-use crate::core::{Core, tip_of};
+use crate::claimed::Claimed;
+use crate::clock::Clock;
 use crate::error::{Refusal, StoreError};
 use crate::forks::{Fork, Forks};
-use crate::index::{HOLE, NewRecord, kind_of};
-use crate::ingest::{self, IngestJob, Ingested};
+use crate::index::{BOXED, Index, kind_of};
+use crate::ingest::{self, Incoming, Ingested, Job, MAX_JOB, MAX_JOB_BYTES, MAX_UNDER_WAY};
+use crate::links::{Link, LinkQuery, Links};
 use crate::log::Log;
+use crate::open::{self, Opened, Progress, StoreOptions};
+use crate::quarantine::Damage;
+use crate::read::Direction;
 use crate::record::Record;
-use crate::writer::{Clock, WriteJob, Writer};
+use crate::transfer::{self, ImportSummary, TransferProgress};
+use crate::writer::{Command, Own, Writer};
 
-/// Jobs that wait for the writer; whoever brings more waits.
-const WRITE_QUEUE: usize = 4;
+/// Own messages that wait to be written.
+const MAX_OWN: usize = 64;
 
-/// How a store is opened.
-#[derive(Clone)]
-pub struct StoreOptions {
-    /// The key under which this network's messages are signed too (`caps.sign`).
-    pub hmac: Option<HmacKey>,
-    /// What time it is, in ms since 1970.
-    pub clock: Clock,
+/// What is under way is counted in so many bytes.
+const UNIT: usize = 1024;
+
+/// What readers and the store's threads share.
+pub(crate) struct Shared {
+    pub(crate) dir: PathBuf,
+    pub(crate) log: Log,
+    pub(crate) index: RwLock<Index>,
+    pub(crate) forks: Mutex<Forks>,
+    pub(crate) claimed: Mutex<Claimed>,
+    pub(crate) links: Mutex<Links>,
+    pub(crate) hmac: Option<HmacKey>,
+    pub(crate) clock: Clock,
+    length: watch::Receiver<u64>,
 }
 
-impl Default for StoreOptions {
-    fn default() -> Self {
-        let now =
-            || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_micros() as f64 / 1000.0);
-        StoreOptions { hmac: None, clock: Arc::new(now) }
+/// The message log. Clones are the same store; when the last one is dropped, it closes.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    under_way: Arc<Semaphore>,
+    own: Arc<Semaphore>,
+    /// Gone once the store is closed.
+    senders: Mutex<Option<Senders>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    closed: Mutex<Option<oneshot::Receiver<Result<(), StoreError>>>>,
+}
+
+#[derive(Clone)]
+struct Senders {
+    jobs: Sender<Job>,
+    commands: Sender<Command>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The threads end when nobody can send to them any more, with everything on disk.
+        self.senders.lock().take();
+        for thread in self.threads.lock().drain(..) {
+            // A panic there has been told on stderr.
+            let _ = thread.join();
+        }
     }
 }
 
-/// How far opening is, in bytes of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Read so far.
-    pub done: u64,
-    /// To be read.
-    pub total: u64,
-}
-
-/// In which order records are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// The oldest first.
-    Forward,
-    /// The newest first.
-    Backward,
-}
-
-/// The log of one node. Clones are handles to the same log; it is closed with [`Store::close`], or when the last is gone.
-///
-/// Reading blocks on the disk: from async code, call it on a thread that may block.
-#[derive(Clone)]
-pub struct Store(Arc<Handles>);
-
-struct Handles {
-    core: Arc<Core>,
-    ingest: tokio::sync::mpsc::Sender<IngestJob>,
-    writer: mpsc::SyncSender<WriteJob>,
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("dir", &self.inner.shared.dir).field("len", &self.len()).finish()
+    }
 }
 
 impl Store {
-    /// Opens the log in `dir`, or makes one. What a crash left half-written at its end is cut off; what is damaged within
-    /// is told, skipped, and fetched again from peers.
+    /// Opens the log in `dir`, or begins one.
     ///
-    /// `progress` hears how far the index is caught up.
+    /// What a crash cut short at its end is removed; damage elsewhere is told of ([`Store::damage`]) and costs nothing but
+    /// the damaged messages. `progress` is called while the log is read because there is no index for it, or not all.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] if another process has it open; [`StoreError::Io`].
+    /// [`StoreError::Locked`] if another process has it, [`StoreError::Io`].
     pub fn open(dir: &Path, options: StoreOptions, progress: &mut dyn FnMut(Progress)) -> Result<Store, StoreError> {
-        fs::create_dir_all(dir).map_err(|error| StoreError::io("can't make", dir, error))?;
-        let lock = take_lock(dir)?;
-        let log = Log::open(dir)?;
-        let core = Core {
+        let Opened { lock, log, index, scanned } = open::open(dir, progress)?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).thread_name(|n| format!("verify-{n}"));
+        let no_thread = |error| StoreError::io("can't start a thread for", dir, error);
+        let pool = pool.build().map_err(|error| no_thread(std::io::Error::other(error)))?;
+        let holed: Vec<FeedId> =
+            index.feeds.iter().filter(|feed| feed.contiguous() > feed.tip_sequence()).map(|feed| feed.id).collect();
+        let (length, watching) = watch::channel(index.len());
+        let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             log,
-            index: RwLock::default(),
+            index: RwLock::new(index),
             forks: Mutex::new(Forks::load(&dir.join("forks"))),
-            length: watch::Sender::new(0),
-            lost: Mutex::default(),
-            _lock: lock,
-        };
-        catch_up(&core, progress)?;
-        core.length.send_replace(core.index.read().len());
-        let core = Arc::new(core);
+            claimed: Mutex::default(),
+            links: Mutex::default(),
+            hmac: options.hmac,
+            clock: options.clock,
+            length: watching,
+        });
+        for feed in holed {
+            shared.settle(&feed)?;
+        }
 
-        let pool = ingest::pool()
-            .map_err(|error| StoreError::io("can't start threads for", dir, std::io::Error::other(error)))?;
-        let (writer, writes) = mpsc::sync_channel(WRITE_QUEUE);
-        let (ingest, jobs) = tokio::sync::mpsc::channel(ingest::QUEUE);
-        let task = Writer::new(Arc::clone(&core), Arc::clone(&options.clock));
-        let spawned = thread::Builder::new().name("sbot-log".into()).spawn(move || task.run(&writes));
-        spawned.map_err(|error| StoreError::io("can't start a thread for", dir, error))?;
-        let (shared, to_writer) = (Arc::clone(&core), writer.clone());
-        let spawned = thread::Builder::new()
-            .name("sbot-ingest".into())
-            .spawn(move || ingest::run(&shared, options.hmac.as_ref(), &pool, jobs, &to_writer));
-        spawned.map_err(|error| StoreError::io("can't start a thread for", dir, error))?;
-        Ok(Store(Arc::new(Handles { core, ingest, writer })))
-    }
-
-    fn core(&self) -> &Core {
-        &self.0.core
-    }
-
-    /// Takes in messages from outside, each a JSON value or `{key, value, timestamp}`: reads, verifies and stores them,
-    /// and tells what became of each, in order. Messages of a feed must come in its order.
-    ///
-    /// Waits while too much is under way. What was handed in earlier is stored earlier. Stored means: written, and synced
-    /// with what follows within a second.
-    pub async fn ingest(&self, messages: Vec<Bytes>) -> Vec<Ingested> {
-        let count = messages.len();
-        let (reply, outcomes) = oneshot::channel();
-        // If the thread is gone, the reply is too.
-        let _ = self.0.ingest.send(IngestJob::Batch(messages, reply)).await;
-        outcomes.await.unwrap_or_else(|_| {
-            let error = Refusal::Store(StoreError::Closed.to_string());
-            vec![Ingested::Invalid { error, author: None, sequence: None }; count]
+        let (jobs, job_queue) = mpsc::channel();
+        let (commands, command_queue) = mpsc::channel();
+        let (done, closed) = oneshot::channel();
+        let writer = Writer::new(Arc::clone(&shared), length, lock, scanned);
+        let spawn =
+            |name: &str, work: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.into()).spawn(work);
+        let writing = spawn(
+            "store-write",
+            Box::new(move || {
+                let result = writer.run(&command_queue);
+                // Nobody may wait for it.
+                drop(done.send(result));
+            }),
+        );
+        let mut threads = vec![writing.map_err(no_thread)?];
+        let (ours, to_writer) = (Arc::clone(&shared), commands.clone());
+        let gathering = spawn("store-ingest", Box::new(move || ingest::run(&ours, &pool, &job_queue, &to_writer)));
+        threads.push(gathering.map_err(no_thread)?);
+        Ok(Store {
+            inner: Arc::new(Inner {
+                shared,
+                under_way: Arc::new(Semaphore::new(MAX_UNDER_WAY / UNIT)),
+                own: Arc::new(Semaphore::new(MAX_OWN)),
+                senders: Mutex::new(Some(Senders { jobs, commands })),
+                threads: Mutex::new(threads),
+                closed: Mutex::new(Some(closed)),
+            }),
         })
     }
 
-    /// Stores a message that we have signed; when it resolves, the message is on disk.
+    fn shared(&self) -> &Shared {
+        &self.inner.shared
+    }
+
+    fn senders(&self) -> Result<Senders, StoreError> {
+        self.inner.senders.lock().clone().ok_or(StoreError::Closed)
+    }
+
+    /// Takes in messages from peers, given as JSON: the value, or an object with the value in it.
+    ///
+    /// They are parsed and verified off the async threads and appended in the order given; the answer has one entry for
+    /// each. One that can't be stored doesn't keep the others from being stored. While too much is under way (4 MiB), this
+    /// waits. What has been handed over is stored even if the future is dropped.
+    pub async fn ingest(&self, batch: Vec<Bytes>) -> Vec<Ingested> {
+        let count = batch.len();
+        let mut waiting = Vec::new();
+        let mut rest = batch.into_iter().peekable();
+        while rest.peek().is_some() {
+            let (mut part, mut size) = (Vec::new(), 0);
+            while part.len() < MAX_JOB
+                && size < MAX_JOB_BYTES
+                && let Some(json) = rest.next()
+            {
+                size += json.len();
+                part.push(Incoming { json, received: None });
+            }
+            let length = part.len();
+            waiting.push((length, self.submit(part).await));
+        }
+        let mut answers = Vec::with_capacity(count);
+        for (length, answer) in waiting {
+            let answer = match answer {
+                Ok(answer) => answer.await.map_err(|_| StoreError::Closed),
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(answer) => answers.extend(answer),
+                Err(error) => {
+                    let error = Refusal::Store(error.to_string());
+                    let refused = Ingested::Invalid { error, author: None, sequence: None };
+                    answers.extend(std::iter::repeat_n(refused, length));
+                }
+            }
+        }
+        answers
+    }
+
+    /// Hands messages over, as soon as there is room for them.
+    pub(crate) async fn submit(&self, messages: Vec<Incoming>) -> Result<oneshot::Receiver<Vec<Ingested>>, StoreError> {
+        let bytes: usize = messages.iter().map(|incoming| incoming.json.len()).sum();
+        let units = (bytes / UNIT + 1).min(MAX_UNDER_WAY / UNIT) as u32;
+        let permit = Arc::clone(&self.inner.under_way).acquire_many_owned(units).await;
+        let permit = permit.map_err(|_| StoreError::Closed)?;
+        let (answer, receiver) = oneshot::channel();
+        self.senders()?.jobs.send(Job { messages, answer, permit }).map_err(|_| StoreError::Closed)?;
+        Ok(receiver)
+    }
+
+    /// Appends a message that we have signed ourselves. When this answers, it is on disk.
     ///
     /// # Errors
-    /// [`StoreError::Message`] if it doesn't follow the feed's last one; [`StoreError::Damaged`]; [`StoreError::Io`], on
-    /// a full disk for one: nothing of it is kept.
+    /// [`StoreError::Message`] if it doesn't follow its feed's tip, [`StoreError::Damaged`] if the feed goes on behind the
+    /// tip but the next message can't be read, [`StoreError::Io`] if it could not be written: then it is not in the log.
     pub async fn append_own(&self, message: Message) -> Result<Record, StoreError> {
-        let (reply, done) = oneshot::channel();
-        let writer = self.0.writer.clone();
-        // The queue may be full of batches: that wait must not hold an async thread.
-        let sent = tokio::task::spawn_blocking(move || writer.send(WriteJob::Own(message, reply)).is_ok());
-        match sent.await {
-            Ok(true) => done.await.unwrap_or(Err(StoreError::Closed)),
-            _ => Err(StoreError::Closed),
-        }
+        let permit = Arc::clone(&self.inner.own).acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let (answer, receiver) = oneshot::channel();
+        let own = Command::Own(Own { message, answer, _permit: permit });
+        self.senders()?.commands.send(own).map_err(|_| StoreError::Closed)?;
+        receiver.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// How many messages there are.
-    pub fn len(&self) -> u64 {
-        self.core().index.read().len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Bytes of the log on disk.
-    pub fn bytes(&self) -> u64 {
-        self.core().log.bytes()
-    }
-
-    /// How many messages there are, now and whenever some come: wait for a change, then read from where you were.
-    pub fn watch(&self) -> watch::Receiver<u64> {
-        self.core().length.subscribe()
-    }
-
-    /// The newest message of a feed up to which none is missing.
+    /// The newest message of a feed.
     pub fn tip(&self, feed: &FeedId) -> Option<FeedTip> {
-        self.core().index.read().feed(feed)?.tip
+        self.shared().index.read().feed(feed)?.tip
     }
 
-    /// Every feed with a message, and its newest sequence; in the order in which the feeds came.
+    /// Every feed that has messages, with its newest sequence. In no particular order.
     pub fn clock(&self) -> Vec<(FeedId, u64)> {
-        let index = self.core().index.read();
+        let index = self.shared().index.read();
         index.feeds.iter().filter_map(|feed| Some((feed.id, feed.tip?.sequence))).collect()
     }
 
-    /// Every feed with a message, in the order in which they came.
+    /// Every feed that has messages. In no particular order.
     pub fn feeds(&self) -> Vec<FeedId> {
         self.clock().into_iter().map(|(feed, _)| feed).collect()
     }
 
-    /// Feeds that have forked.
+    /// The feeds that are known to have forked, with the earliest fork that was seen.
     pub fn forks(&self) -> Vec<Fork> {
-        self.core().forks.lock().list().to_vec()
+        self.shared().forks.lock().list()
     }
 
-    /// The message with this id.
+    /// Stretches of the log that can't be read, at most the first 1,000.
+    pub fn damage(&self) -> Vec<Damage> {
+        self.shared().index.read().damage.clone()
+    }
+
+    /// The message of this id.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn get(&self, key: &MsgId) -> Result<Option<Record>, StoreError> {
-        let candidates = self.core().index.read().candidates(key);
-        let records = self.core().read(candidates.into_iter())?;
-        Ok(records.into_iter().find(|record| record.key == *key))
+        self.shared().get(key)
     }
 
-    /// A feed's message.
+    /// The message at this place of a feed.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn get_at(&self, feed: &FeedId, sequence: u64) -> Result<Option<Record>, StoreError> {
-        let number = self.core().index.read().record_of(feed, sequence);
-        Ok(self.core().read(number.into_iter())?.pop())
+        let number = self.shared().index.read().record_of(feed, sequence);
+        number.map_or(Ok(None), |number| self.shared().read_one(number))
     }
 
-    /// The record with this number; `None` if there is none, or it is damaged.
+    /// The record of this number; `None` too if it is damaged.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn record(&self, number: u64) -> Result<Option<Record>, StoreError> {
-        Ok(self.core().read(u32::try_from(number).ok().into_iter())?.pop())
+        u32::try_from(number).map_or(Ok(None), |number| self.shared().read_one(number))
     }
 
-    /// Records with these numbers, in this order. Numbers that don't exist and damaged records are left out.
+    /// The records of these numbers, in this order and in few reads; damaged ones are left out. Hand over a thousand or so
+    /// at a time: all are in memory at once.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn records(&self, numbers: &[u32]) -> Result<Vec<Record>, StoreError> {
-        self.core().read(numbers.iter().copied())
+        self.shared().read_numbers(numbers)
     }
 
-    /// At most `max` messages of a feed, from sequence `from` on, none missing between them.
+    /// Up to `max` messages of a feed (and no more than 16,384), from a sequence on, without gaps. Their values share
+    /// buffers.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn read_feed(&self, feed: &FeedId, from: u64, max: usize) -> Result<Vec<Record>, StoreError> {
-        let numbers: Vec<u32> = {
-            let index = self.core().index.read();
-            let Some(feed) = index.feed(feed) else { return Ok(Vec::new()) };
-            let start = usize::try_from(from.max(1) - 1).unwrap_or(usize::MAX);
-            let rest = feed.records.get(start..).unwrap_or_default();
-            rest.iter().copied().take(max).take_while(|number| *number != HOLE).collect()
-        };
-        let mut records = self.core().read(numbers.into_iter())?;
-        let mut next = from.max(1);
-        let whole = records.iter().take_while(|record| {
-            let fits = record.sequence == next;
-            next += 1;
-            fits
-        });
-        let whole = whole.count();
-        records.truncate(whole);
-        Ok(records)
+        self.shared().read_feed(feed, from, max)
     }
 
-    /// At most `max` records from number `from` on, onwards or back. Damaged ones are left out; there are none in the
-    /// answer only when there are no more.
+    /// Up to `max` records (and no more than 16,384) in the order in which they came, from number `from` on: itself and
+    /// later ones, or itself and earlier ones. Their values share buffers. Damaged records are left out; only an end of the
+    /// log gives an empty answer.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn read_log(&self, from: u64, max: usize, direction: Direction) -> Result<Vec<Record>, StoreError> {
-        let length = self.len();
-        let max = max.max(1) as u64;
-        let mut from = from;
-        loop {
-            let (first, end) = match direction {
-                Direction::Forward => (from.min(length), (from.saturating_add(max)).min(length)),
-                Direction::Backward => {
-                    let end = from.saturating_add(1).min(length);
-                    (end.saturating_sub(max), end)
-                }
-            };
-            let mut records = self.core().read((first as u32)..(end as u32))?;
-            if !records.is_empty() || first == end || (direction == Direction::Backward && first == 0) {
-                if direction == Direction::Backward {
-                    records.reverse();
-                }
-                return Ok(records);
-            }
-            from = if direction == Direction::Forward { end } else { first - 1 };
-        }
+        self.shared().read_log(from, max, direction)
     }
 
-    /// Numbers of all records whose content is of this type, ascending; `""` for private ones.
+    /// The numbers of all records whose content has this type, ascending.
     pub fn by_type(&self, kind: &str) -> Vec<u32> {
-        self.core().index.read().types.get(kind).cloned().unwrap_or_default()
+        if kind == BOXED {
+            return Vec::new();
+        }
+        let rare = {
+            let index = self.shared().index.read();
+            match index.types.get(kind) {
+                Some(numbers) => return numbers.clone(),
+                None => index.rare.clone(),
+            }
+        };
+        let is_of_kind = |number: &u32| {
+            let record = self.shared().read_one(*number);
+            matches!(record, Ok(Some(record)) if kind_of(&record.value) == kind)
+        };
+        rare.into_iter().filter(is_of_kind).collect()
     }
 
-    /// Makes everything stored so far survive a power cut.
+    /// The numbers of all records whose content is boxed, whoever it is for, ascending.
+    pub fn boxed(&self) -> Vec<u32> {
+        self.shared().index.read().types.get(BOXED).cloned().unwrap_or_default()
+    }
+
+    /// The numbers of the records within a range of time, in the order of ssb-db's `createFeedStream`: by the time that the
+    /// author claims, or that of receipt if that is earlier; then by author.
+    ///
+    /// The first call reads the whole log, later ones what has come since.
     ///
     /// # Errors
-    /// [`StoreError::Io`], [`StoreError::Closed`].
+    /// [`StoreError::Io`].
+    pub fn by_claimed_time(&self, range: impl RangeBounds<f64>) -> Result<Vec<u32>, StoreError> {
+        self.shared().by_claimed_time(&range)
+    }
+
+    /// The links of public messages, in the order of the index that ssb-db would have read (`indexes/links.js`): by source,
+    /// field and target, or by target first if only a target is given.
+    ///
+    /// The first call for a target reads the whole log, later ones what has come since.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn links(&self, query: &LinkQuery) -> Result<Vec<Link>, StoreError> {
+        self.shared().query_links(query)
+    }
+
+    /// The numbers of the records of public messages that link to `dest`, ascending. Now and then one that doesn't is among
+    /// them: see [`crate::links_of`].
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn linking_to(&self, dest: &str) -> Result<Vec<u32>, StoreError> {
+        self.shared().linking_to(dest)
+    }
+
+    /// How many records there are; the newest one's number is one less.
+    pub fn len(&self) -> u64 {
+        *self.shared().length.borrow()
+    }
+
+    /// Bytes of the log on disk.
+    pub fn bytes(&self) -> u64 {
+        self.shared().log.bytes_from(0)
+    }
+
+    /// Whether there are no records.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Wakes when records have been appended: its value is how many there are. Ends when the store closes.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.shared().length.clone()
+    }
+
+    /// Waits until everything that has been stored is on disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the disk doesn't take it, [`StoreError::Closed`].
     pub fn flush(&self) -> Result<(), StoreError> {
-        let (reply, done) = mpsc::sync_channel(1);
-        self.0.writer.send(WriteJob::Sync(reply)).map_err(|_| StoreError::Closed)?;
-        done.recv().map_err(|_| StoreError::Closed)?
+        let (answer, receiver) = mpsc::sync_channel(1);
+        self.senders()?.commands.send(Command::Flush(answer)).map_err(|_| StoreError::Closed)?;
+        receiver.recv().map_err(|_| StoreError::Closed)?
     }
 
-    /// Finishes what is under way, syncs, saves the index and lets the directory go. Other handles can still read.
+    /// Stores what has been handed over, saves the index and lets go of the directory. Reading goes on to work. A second
+    /// call does nothing.
     ///
     /// # Errors
-    /// [`StoreError::Closed`] if it was closed before.
+    /// [`StoreError::Io`] if the last messages can't be synced.
     pub async fn close(&self) -> Result<(), StoreError> {
-        let (reply, done) = oneshot::channel();
-        self.0.ingest.send(IngestJob::Close(reply)).await.map_err(|_| StoreError::Closed)?;
-        done.await.map_err(|_| StoreError::Closed)?;
-        // Freed here, and not when the last reader goes: another process may open the directory now.
-        let _ = self.core()._lock.unlock();
-        Ok(())
-    }
-}
-
-fn take_lock(dir: &Path) -> Result<File, StoreError> {
-    let path = dir.join("lock");
-    let lock = File::create(&path).map_err(|error| StoreError::io("can't open", &path, error))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked(dir.to_owned())),
-        Err(TryLockError::Error(error)) => Err(StoreError::io("can't lock", &path, error)),
-    }
-}
-
-/// How often progress is told, in bytes.
-const TELL: u64 = 4 << 20;
-
-fn catch_up(core: &Core, progress: &mut dyn FnMut(Progress)) -> Result<(), StoreError> {
-    let mut index = core.index.write();
-    let mut from = 0;
-    if let Some((saved, end)) = checkpoint::load(&core.checkpoint_path()) {
-        // A checkpoint of a longer log is of another log.
-        if end <= core.log.end() {
-            *index = saved;
-            from = end;
+        self.inner.senders.lock().take();
+        let closed = self.inner.closed.lock().take();
+        match closed {
+            Some(closed) => closed.await.map_err(|_| StoreError::Closed)?,
+            None => Ok(()),
         }
     }
-    let total = core.log.end().saturating_sub(from);
-    let mut told = 0;
-    let mut cut = None;
-    core.log.scan(
-        from,
-        |place, record| {
-            let done = place - from;
-            if done >= told + TELL {
-                told = done;
-                progress(Progress { done, total });
-            }
-            let kind = kind_of(&record.value);
-            index.add(
-                place,
-                &NewRecord {
-                    received: record.received,
-                    key: record.key,
-                    author: record.author,
-                    sequence: record.sequence,
-                    timestamp: tip_of(record).timestamp,
-                    kind: &kind,
-                },
-            );
-        },
-        |start, end, torn| {
-            if torn {
-                cut = Some(start);
-                tracing::warn!(place = start, bytes = end - start, "the log's torn end is cut off");
-            } else {
-                tracing::error!(
-                    place = start,
-                    bytes = end - start,
-                    "the log is damaged here: what was lost will be fetched again from peers"
-                );
-            }
-        },
-    )?;
-    let holed: Vec<FeedId> = index.feeds.iter().filter(|feed| feed.holed).map(|feed| feed.id).collect();
-    drop(index);
-    if let Some(place) = cut {
-        core.log.cut(place)?;
+
+    /// Takes in messages, one JSON text a line: the value, or `{key, value, timestamp}` as [`Store::export`] writes it,
+    /// whose time of receipt is kept as far as it lies after that of what is here. Empty lines are passed over; a line that
+    /// can't be taken is told of in the summary and stops nothing.
+    ///
+    /// Blocks until all is on disk. Don't call it on an async thread.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if `input` can't be read or the log not be synced.
+    pub fn import(
+        &self,
+        input: impl Read,
+        progress: &mut dyn FnMut(TransferProgress),
+    ) -> Result<ImportSummary, StoreError> {
+        transfer::import(self, input, progress)
     }
-    for feed in holed {
-        core.heal(&feed)?;
+
+    /// Writes all messages in the order in which they came, as lines of `{"key":…,"value":…,"timestamp":…}`.
+    ///
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the log can't be read or `out` not be written.
+    pub fn export(
+        &self,
+        out: impl Write,
+        progress: &mut dyn FnMut(TransferProgress),
+    ) -> Result<TransferProgress, StoreError> {
+        transfer::export(self, out, progress)
     }
-    Ok(())
 }

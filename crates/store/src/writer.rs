@@ -1,340 +1,491 @@
-//! The one thread that writes the log.
+//! The thread that owns the log's end: checks each message against its feed, appends, syncs, indexes, saves.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sbot_feed::{FeedId, FeedTip, Message, check_next};
-use tokio::sync::oneshot;
+use sbot_feed::{FeedId, FeedTip, Message, MessageError, check_next};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
-use crate::checkpoint;
-use crate::core::{Core, is_known};
 use crate::error::{Refusal, StoreError};
 use crate::forks::Fork;
-use crate::index::{MAX_RECORDS, NewRecord, kind_of};
-use crate::ingest::{Batch, Checked, Ingested};
-use crate::log::{Log, SEGMENT};
-use crate::record::{self, Record};
+use crate::index::{Feed, MAX_RECORDS, NewRecord, kind_of};
+use crate::ingest::{Ingested, Verdict, Verified};
+use crate::log::Log;
+use crate::open::index_path;
+use crate::record::{self, HEAD, MAX_VALUE, Record};
+use crate::store::Shared;
+use crate::{checkpoint, clock};
 
-/// Replicated messages are synced when so many bytes wait.
-const SYNC_BYTES: u64 = 8 << 20;
+/// Bytes that are written at once.
+const WRITE: usize = 1 << 20;
+/// Bytes of others' messages that a power cut may take, about. A crash of the process takes none.
+const SYNC_BYTES: u64 = 16 << 20;
+/// How long others' messages may be without being synced.
+const SYNC_AFTER: Duration = Duration::from_secs(1);
+/// Without work for so long, a checkpoint may be saved.
+const IDLE: Duration = Duration::from_secs(2);
+/// New records that are worth a checkpoint when idle: scanning them takes some 30 ms at the next start.
+const CHECKPOINT_IDLE: u64 = 10_000;
+/// New records after which a checkpoint is saved in any case.
+const CHECKPOINT_BUSY: u64 = 250_000;
 
-/// ... or when nothing has come for so long.
-const SYNC_IDLE: Duration = Duration::from_millis(500);
+pub(crate) enum Command {
+    Group(Vec<Verified>),
+    Own(Own),
+    Flush(std::sync::mpsc::SyncSender<Result<(), StoreError>>),
+}
 
-/// The index is saved when so many messages came since, or an eighth of all.
-const CHECKPOINT_EVERY: u64 = 50_000;
-
-/// What makes two times of arrival differ, in ms.
-const TICK: f64 = 0.001;
-
-/// Where the time comes from: ms since 1970.
-pub type Clock = Arc<dyn Fn() -> f64 + Send + Sync>;
-
-pub(crate) enum WriteJob {
-    Ingest(Vec<Batch>),
-    Own(Message, oneshot::Sender<Result<Record, StoreError>>),
-    Sync(mpsc::SyncSender<Result<(), StoreError>>),
-    Close(oneshot::Sender<()>),
+pub(crate) struct Own {
+    pub(crate) message: Message,
+    pub(crate) answer: oneshot::Sender<Result<Record, StoreError>>,
+    /// Bounds how many wait.
+    pub(crate) _permit: OwnedSemaphorePermit,
 }
 
 pub(crate) struct Writer {
-    core: Arc<Core>,
-    clock: Clock,
-    synced: u64,
-    checkpointed: u64,
-    /// Encoded records that are not written yet, and where they go.
-    buffer: Vec<u8>,
+    shared: Arc<Shared>,
+    length: watch::Sender<u64>,
+    last_received: f64,
+    batch: Batch,
+    /// Where the first byte lies that has not been synced, how many there are, and since when.
+    unsynced: Option<(u64, u64, Instant)>,
+    since_checkpoint: u64,
+    _lock: File,
+}
+
+/// Records that are about to be written, all in one segment.
+#[derive(Default)]
+struct Batch {
     start: u64,
-    pending: Vec<Pending>,
-    /// Tips of feeds as the pending records leave them.
+    bytes: Vec<u8>,
+    records: Vec<Pending>,
     tips: HashMap<FeedId, FeedTip>,
-    received: f64,
 }
 
 struct Pending {
     place: u64,
     received: f64,
     message: Message,
+    /// Which job's which message.
+    slot: (usize, usize),
+}
+
+/// What is to become of a message.
+enum Decision {
+    Append,
+    Answer(Ingested),
+    /// What is about to be written has to be written first.
+    Later,
 }
 
 impl Writer {
-    pub(crate) fn new(core: Arc<Core>, clock: Clock) -> Writer {
-        let (end, length, received) = {
-            let index = core.index.read();
-            (core.log.end(), index.len(), index.last_received)
-        };
+    pub(crate) fn new(shared: Arc<Shared>, length: watch::Sender<u64>, lock: File, scanned: u64) -> Writer {
+        let last_received = shared.index.read().last_received;
         Writer {
-            core,
-            clock,
-            synced: end,
-            checkpointed: length,
-            buffer: Vec::new(),
-            start: end,
-            pending: Vec::new(),
-            tips: HashMap::new(),
-            received,
+            shared,
+            length,
+            last_received,
+            batch: Batch::default(),
+            unsynced: None,
+            since_checkpoint: scanned,
+            _lock: lock,
         }
     }
 
-    pub(crate) fn run(mut self, jobs: &Receiver<WriteJob>) {
+    /// Works until nobody can send commands any more; then everything is synced and saved.
+    pub(crate) fn run(mut self, commands: &Receiver<Command>) -> Result<(), StoreError> {
+        let mut stashed = None;
         loop {
-            let job = match jobs.recv_timeout(SYNC_IDLE) {
-                Ok(job) => job,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.sync_or_complain();
-                    continue;
-                }
-                Err(RecvTimeoutError::Disconnected) => break self.finish(),
+            let command = match stashed.take() {
+                Some(command) => Ok(command),
+                None => commands.recv_timeout(self.patience()),
             };
-            match job {
-                WriteJob::Ingest(batches) => self.ingest(batches),
-                WriteJob::Own(message, reply) => {
-                    let done = self.own(message);
-                    // Whoever published may have gone.
-                    let _ = reply.send(done);
+            match command {
+                Ok(Command::Group(jobs)) => self.group(jobs),
+                Ok(Command::Own(own)) => {
+                    let mut owns = vec![own];
+                    while stashed.is_none()
+                        && let Ok(command) = commands.try_recv()
+                    {
+                        match command {
+                            Command::Own(own) => owns.push(own),
+                            other => stashed = Some(other),
+                        }
+                    }
+                    self.own(owns);
                 }
-                WriteJob::Sync(reply) => {
-                    let _ = reply.send(self.sync());
-                }
-                WriteJob::Close(reply) => {
-                    self.finish();
-                    let _ = reply.send(());
-                    break;
-                }
+                // Whoever asked may have gone.
+                Ok(Command::Flush(answer)) => drop(answer.send(self.sync())),
+                Err(RecvTimeoutError::Timeout) => self.idle(),
+                Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.checkpoint_if_due();
+            self.upkeep();
         }
-    }
-
-    fn finish(&mut self) {
-        self.sync_or_complain();
-        self.checkpoint();
-    }
-
-    fn sync(&mut self) -> Result<(), StoreError> {
-        let end = self.core.log.end();
-        if end > self.synced {
-            self.core.log.sync(self.synced)?;
-            self.synced = end;
+        let synced = self.sync();
+        if self.since_checkpoint > 0 || !index_path(&self.shared.dir).exists() {
+            self.checkpoint();
         }
-        Ok(())
+        self.shared.save_side_indexes();
+        synced
     }
 
-    fn sync_or_complain(&mut self) {
-        if let Err(error) = self.sync() {
-            tracing::error!(%error, "replicated messages may be lost in a power cut");
+    fn patience(&self) -> Duration {
+        self.unsynced.map_or(IDLE, |(_, _, since)| SYNC_AFTER.saturating_sub(since.elapsed()))
+    }
+
+    fn upkeep(&mut self) {
+        if self.unsynced.is_some_and(|(_, bytes, since)| bytes >= SYNC_BYTES || since.elapsed() >= SYNC_AFTER)
+            && let Err(error) = self.sync()
+        {
+            tracing::error!(%error, "messages may be lost if the power fails");
         }
-    }
-
-    fn checkpoint_if_due(&mut self) {
-        let length = self.core.index.read().len();
-        if length - self.checkpointed >= CHECKPOINT_EVERY.max(length / 8) {
+        if self.since_checkpoint >= CHECKPOINT_BUSY {
             self.checkpoint();
         }
     }
 
-    fn checkpoint(&mut self) {
-        self.sync_or_complain();
-        let index = self.core.index.read();
-        if index.len() == self.checkpointed {
-            return;
-        }
-        match checkpoint::save(&self.core.checkpoint_path(), &index, self.core.log.end()) {
-            Ok(()) => self.checkpointed = index.len(),
-            // The next start takes longer, that is all.
-            Err(error) => tracing::warn!(%error, "the index could not be saved"),
+    fn idle(&mut self) {
+        if self.unsynced.is_none() && self.since_checkpoint >= CHECKPOINT_IDLE {
+            self.checkpoint();
         }
     }
 
-    /// The time at which the next message came in: later than all before.
-    fn next_received(&mut self, elsewhere: Option<f64>) -> f64 {
-        let now = (self.clock)();
-        let time = elsewhere.filter(|time| *time <= now).unwrap_or(now);
-        self.received = if time > self.received { time } else { self.received + TICK };
-        self.received
-    }
-
-    fn tip(&self, feed: &FeedId) -> Option<FeedTip> {
-        self.tips.get(feed).copied().or_else(|| self.core.index.read().feed(feed)?.tip)
-    }
-
-    fn ingest(&mut self, batches: Vec<Batch>) {
-        for (batch, reply) in batches {
-            let mut outcomes = Vec::with_capacity(batch.len());
-            // Outcomes that stand only if the bytes get written.
-            let mut hoped = 0;
-            for checked in batch {
-                let outcome = match checked {
-                    Checked::Done(done) => done,
-                    Checked::Valid(message, received) => match self.judge(&message) {
-                        Some(outcome) => outcome,
-                        None => match self.push(message, received, &mut outcomes, &mut hoped) {
-                            Ok(outcome) => outcome,
-                            Err(outcome) => outcome,
-                        },
-                    },
-                };
-                outcomes.push(outcome);
-            }
-            self.write_or_retract(&mut outcomes, &mut hoped);
-            // Whoever brought them may have gone.
-            let _ = reply.send(outcomes);
-        }
-        if self.core.log.end() - self.synced > SYNC_BYTES {
-            self.sync_or_complain();
-        }
-    }
-
-    /// What there is to say of a message that is not to be stored; `None` if it is the feed's next.
-    fn judge(&mut self, message: &Message) -> Option<Ingested> {
-        let (author, sequence) = (message.author, message.sequence);
-        let tip = self.tip(&author);
-        let next = tip.map_or(1, |tip| tip.sequence + 1);
-        if sequence > next {
-            if is_known(&self.core.index.read(), message) {
-                return Some(Ingested::Duplicate { author, sequence });
-            }
-            return Some(Ingested::Gap { author, sequence, tip: next - 1 });
-        }
-        let forked = if sequence == next {
-            check_next(tip.as_ref(), message).is_err()
-        } else {
-            let known = is_known(&self.core.index.read(), message)
-                || self.pending.iter().any(|pending| pending.message.key == message.key);
-            if known {
-                return Some(Ingested::Duplicate { author, sequence });
-            }
-            true
+    fn sync(&mut self) -> Result<(), StoreError> {
+        let Some((from, bytes, _)) = self.unsynced else { return Ok(()) };
+        let result = self.shared.log.sync(from);
+        self.unsynced = match result {
+            Ok(()) => None,
+            // The next try comes after another pause.
+            Err(_) => Some((from, bytes.min(SYNC_BYTES - 1), Instant::now())),
         };
-        forked.then(|| {
-            let fork = Fork { author, sequence, refused: message.key };
-            match self.core.forks.lock().add(fork) {
-                Ok(true) => tracing::warn!(feed = %author, sequence, refused = %message.key, "a feed has forked"),
-                Ok(false) => {}
-                Err(error) => tracing::error!(%error, feed = %author, "a fork could not be noted"),
-            }
-            Ingested::Fork { author, sequence, key: message.key }
-        })
+        result
     }
 
-    /// Puts a message in the buffer; the outcome is what will be true once that is written.
-    fn push(
+    fn checkpoint(&mut self) {
+        let saved = self
+            .sync()
+            .and_then(|()| checkpoint::save(&index_path(&self.shared.dir), &self.shared.index, self.shared.log.end()));
+        if let Err(error) = saved {
+            tracing::warn!(%error, "can't save the index: the next start takes longer");
+        }
+        // After a failure too: trying on and on would only keep a full disk busy.
+        self.since_checkpoint = 0;
+    }
+
+    /// Others' messages: appended in order, answered when they can be read.
+    fn group(&mut self, jobs: Vec<Verified>) {
+        let mut answers: Vec<Vec<Ingested>> = jobs.iter().map(|job| Vec::with_capacity(job.verdicts.len())).collect();
+        let mut channels = Vec::with_capacity(jobs.len());
+        for (number, job) in jobs.into_iter().enumerate() {
+            for verdict in job.verdicts {
+                let answer = match verdict {
+                    Verdict::Done(answer) => answer,
+                    Verdict::Valid { message, received } => {
+                        let slot = (number, answers[number].len());
+                        self.take(message, received, slot, &mut answers)
+                    }
+                };
+                answers[number].push(answer);
+            }
+            channels.push((job.answer, job._permit));
+        }
+        self.commit(&mut answers);
+        for ((channel, permit), answer) in channels.into_iter().zip(answers) {
+            drop(permit);
+            // Whoever asked may have gone.
+            drop(channel.send(answer));
+        }
+    }
+
+    /// Decides on a message. The answer for one that is about to be written is replaced when it is.
+    fn take(
         &mut self,
         message: Message,
         received: Option<f64>,
-        outcomes: &mut [Ingested],
-        hoped: &mut usize,
-    ) -> Result<Ingested, Ingested> {
+        slot: (usize, usize),
+        answers: &mut [Vec<Ingested>],
+    ) -> Ingested {
         let (author, sequence) = (message.author, message.sequence);
-        let number = self.core.index.read().len() + self.pending.len() as u64;
-        if number >= MAX_RECORDS {
-            let error = Refusal::Store(StoreError::Full(number).to_string());
-            return Err(Ingested::Invalid { error, author: Some(author), sequence: Some(sequence) });
-        }
-        let length = record::HEAD + message.value.len();
-        let end = self.start + self.buffer.len() as u64;
-        let place = Log::place(end, length);
-        if place != end || self.pending.is_empty() {
-            self.write_or_retract(outcomes, hoped);
-            self.start = Log::place(self.core.log.end(), length);
-            // After a failed write, the tip may no longer be what it was judged by.
-            if check_next(self.tip(&author).as_ref(), &message).is_err() {
-                let error = Refusal::Store("the message before it could not be stored".into());
-                return Err(Ingested::Invalid { error, author: Some(author), sequence: Some(sequence) });
+        let decision = match self.decide(&message) {
+            Decision::Later => {
+                self.commit(answers);
+                self.decide(&message)
             }
+            decision => decision,
+        };
+        if let Decision::Answer(answer) = decision {
+            return answer;
         }
-        let number = self.core.index.read().len() + self.pending.len() as u64;
-        let place = self.start + self.buffer.len() as u64;
-        let received = self.next_received(received);
-        // Sequences are below 2³¹ (ssb-validate): they fit.
-        record::write(&mut self.buffer, received, sequence as u32, &author, &message.key, &message.value);
-        self.tips.insert(author, FeedTip::from(&message));
-        self.pending.push(Pending { place, received, message });
-        Ok(Ingested::Stored { number, author, sequence })
+        if let Err(error) = self.fits(&message) {
+            return refused(author, sequence, error.to_string());
+        }
+        let end = self.end();
+        let place = Log::place(end, HEAD + message.value.len());
+        if place != end || self.batch.bytes.len() >= WRITE {
+            self.commit(answers);
+        }
+        self.stage(place, message, received, slot);
+        Ingested::Duplicate { author, sequence }
     }
 
-    /// Writes what is in the buffer. If that fails, `Stored` outcomes since `hoped` are taken back.
-    fn write_or_retract(&mut self, outcomes: &mut [Ingested], hoped: &mut usize) {
-        if let Err(error) = self.write() {
-            tracing::error!(%error, "messages could not be stored");
-            for outcome in &mut outcomes[*hoped..] {
-                if let Ingested::Stored { author, sequence, .. } = *outcome {
-                    let error = Refusal::Store(error.to_string());
-                    *outcome = Ingested::Invalid { error, author: Some(author), sequence: Some(sequence) };
+    fn fits(&self, message: &Message) -> Result<(), StoreError> {
+        let count = self.shared.index.read().len() + self.batch.records.len() as u64;
+        if count >= MAX_RECORDS {
+            return Err(StoreError::Full(count));
+        }
+        if message.value.len() > MAX_VALUE {
+            return Err(MessageError::TooLong { length: message.value.len() }.into());
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> u64 {
+        match self.batch.records.is_empty() {
+            true => self.shared.log.end(),
+            false => self.batch.start + self.batch.bytes.len() as u64,
+        }
+    }
+
+    fn stage(&mut self, place: u64, message: Message, received: Option<f64>, slot: (usize, usize)) {
+        let now = (self.shared.clock)();
+        // An import brings the times of the export, as far as they follow what is here.
+        let received = received.filter(|then| *then > self.last_received && *then <= now).unwrap_or(now);
+        self.last_received = clock::after(self.last_received, received);
+        if self.batch.records.is_empty() {
+            self.batch.start = place;
+        }
+        let sequence = message.sequence as u32;
+        record::write(
+            &mut self.batch.bytes,
+            self.last_received,
+            sequence,
+            &message.author,
+            &message.key,
+            &message.value,
+        );
+        self.batch.tips.insert(message.author, FeedTip::from(&message));
+        self.batch.records.push(Pending { place, received: self.last_received, message, slot });
+    }
+
+    fn decide(&self, message: &Message) -> Decision {
+        let Message { author, sequence, .. } = *message;
+        let staged = self.batch.tips.get(&author).copied();
+        if staged.is_some_and(|tip| sequence <= tip.sequence) {
+            return Decision::Later;
+        }
+        let (tip, here, next, holed) = {
+            let index = self.shared.index.read();
+            let feed = index.feed(&author);
+            let record = |sequence| feed.and_then(|feed| feed.record_of(sequence));
+            let tip = staged.or(feed.and_then(|feed| feed.tip));
+            (tip, record(sequence), record(sequence + 1), feed.is_some_and(Feed::is_holed))
+        };
+        if let Some(number) = here {
+            match self.shared.read_one(number) {
+                Ok(Some(here)) if here.key == message.key => {
+                    return Decision::Answer(Ingested::Duplicate { author, sequence });
                 }
+                Ok(Some(here)) => {
+                    return self.forked(message, Fork { author, sequence, ours: here.key, theirs: message.key });
+                }
+                // It is lost, and known to be from now on: this one takes its place, if it is the same.
+                Ok(None) => return if staged.is_some() { Decision::Later } else { self.decide(message) },
+                Err(error) => return Decision::Answer(refused(author, sequence, error.to_string())),
             }
         }
-        *hoped = outcomes.len();
+        match check_next(tip.as_ref(), message) {
+            Ok(()) => {}
+            Err(MessageError::Fork { .. }) => {
+                if let (Some(tip), Some(theirs)) = (tip, message.previous) {
+                    let fork = Fork { author, sequence: tip.sequence, ours: tip.key, theirs };
+                    return self.forked(message, fork);
+                }
+                let error = MessageError::Shape("the first message of a feed, and only that, follows none").into();
+                return Decision::Answer(Ingested::Invalid { error, author: Some(author), sequence: Some(sequence) });
+            }
+            // What is about to be written may close a hole: then the tip is further on.
+            Err(_) if holed && staged.is_some() => return Decision::Later,
+            Err(_) => {
+                let tip = tip.map_or(0, |tip| tip.sequence);
+                return Decision::Answer(Ingested::Gap { author, sequence, tip });
+            }
+        }
+        // One that fills a hole has to be the one on which the next was signed.
+        if let Some(Ok(Some(next))) = next.map(|number| self.shared.read_one(number))
+            && let Ok(next) = Message::trusted(next.key, next.value)
+            && let Some(ours) = next.previous
+            && ours != message.key
+        {
+            return self.forked(message, Fork { author, sequence, ours, theirs: message.key });
+        }
+        Decision::Append
+    }
+
+    fn forked(&self, message: &Message, fork: Fork) -> Decision {
+        self.shared.forks.lock().note(fork);
+        let Fork { author, ours, theirs, .. } = fork;
+        Decision::Answer(Ingested::Fork { author, sequence: message.sequence, ours, theirs })
+    }
+
+    /// Writes what is staged and makes it readable, or answers why that can't be.
+    fn commit(&mut self, answers: &mut [Vec<Ingested>]) {
+        if self.batch.records.is_empty() {
+            return;
+        }
+        let written = self.write();
+        if let Err(error) = &written {
+            tracing::error!(%error, messages = self.batch.records.len(), "messages can't be stored");
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let first = self.shared.index.read().len();
+        for (number, pending) in (first..).zip(&batch.records) {
+            let (author, sequence) = (pending.message.author, pending.message.sequence);
+            let answer = match &written {
+                Ok(()) => Ingested::Stored { number, author, sequence },
+                Err(error) => refused(author, sequence, error.to_string()),
+            };
+            let (job, message) = pending.slot;
+            // The last message's answer isn't in its list while it is still being decided on: then it isn't staged either.
+            if let Some(slot) = answers.get_mut(job).and_then(|list| list.get_mut(message)) {
+                *slot = answer;
+            }
+        }
+        if written.is_ok() {
+            self.publish(&batch);
+        }
+        self.recycle(batch);
+    }
+
+    /// Keeps the buffers for the next batch.
+    fn recycle(&mut self, mut batch: Batch) {
+        batch.bytes.clear();
+        batch.records.clear();
+        batch.tips.clear();
+        self.batch = batch;
     }
 
     fn write(&mut self) -> Result<(), StoreError> {
-        self.tips.clear();
-        let pending = std::mem::take(&mut self.pending);
-        if pending.is_empty() {
-            return Ok(());
-        }
-        let written = self.core.log.append(self.start, &self.buffer);
-        self.buffer.clear();
-        if self.buffer.capacity() as u64 > SEGMENT / 16 {
-            self.buffer = Vec::new();
-        }
-        written?;
-        let mut healing = Vec::new();
+        let (start, bytes) = (self.batch.start, self.batch.bytes.len() as u64);
+        self.shared.log.append(start, &self.batch.bytes)?;
+        let (from, before, since) = self.unsynced.unwrap_or((start, 0, Instant::now()));
+        self.unsynced = Some((from, before + bytes, since));
+        Ok(())
+    }
+
+    fn publish(&mut self, batch: &Batch) {
+        let kinds: Vec<_> = batch.records.iter().map(|pending| kind_of(&pending.message.value)).collect();
+        let mut holed = Vec::new();
         let length = {
-            let mut index = self.core.index.write();
-            for Pending { place, received, message } in &pending {
-                let kind = kind_of(&message.value);
-                let holed = index.feed(&message.author).is_some_and(|feed| feed.holed);
+            let mut index = self.shared.index.write();
+            for (pending, kind) in batch.records.iter().zip(&kinds) {
+                let Message { key, author, sequence, timestamp, .. } = pending.message;
                 index.add(
-                    *place,
-                    &NewRecord {
-                        received: *received,
-                        key: message.key,
-                        author: message.author,
-                        sequence: message.sequence,
-                        timestamp: message.timestamp,
-                        kind: &kind,
-                    },
+                    pending.place,
+                    &NewRecord { received: pending.received, key, author, sequence, timestamp, kind },
                 );
-                if holed {
-                    healing.push(message.author);
+            }
+            for author in batch.tips.keys() {
+                if index.feed(author).is_some_and(Feed::is_holed) {
+                    holed.push(*author);
                 }
             }
             index.len()
         };
-        for feed in healing {
-            self.core.heal(&feed)?;
+        for author in holed {
+            if let Err(error) = self.shared.settle(&author) {
+                tracing::error!(%author, %error, "can't read on where a damaged message was");
+            }
         }
-        self.core.length.send_replace(length);
-        Ok(())
+        self.since_checkpoint += batch.records.len() as u64;
+        self.length.send_replace(length);
     }
 
-    fn own(&mut self, message: Message) -> Result<Record, StoreError> {
-        let author = message.author;
-        if let Some(feed) = self.core.index.read().feed(&author)
-            && feed.holed
-        {
-            let sequence = feed.tip.map_or(1, |tip| tip.sequence + 1);
-            return Err(StoreError::Damaged { author, sequence });
+    /// Our own messages: on disk before they are answered.
+    fn own(&mut self, owns: Vec<Own>) {
+        let mut staged = Vec::with_capacity(owns.len());
+        for own in owns {
+            if let Err(error) = self.check_own(&own.message) {
+                // Whoever published may have gone.
+                drop(own.answer.send(Err(error)));
+                continue;
+            }
+            let place = Log::place(self.end(), HEAD + own.message.value.len());
+            if place != self.end() || self.batch.bytes.len() >= WRITE {
+                self.commit_own(&mut staged);
+            }
+            self.stage(place, own.message, None, (0, 0));
+            staged.push((own.answer, own._permit));
         }
-        check_next(self.tip(&author).as_ref(), &message)?;
-        let (mut outcomes, mut hoped) = ([], 0);
-        let record = Record {
-            number: self.core.index.read().len(),
-            received: 0.0,
-            key: message.key,
-            author,
-            sequence: message.sequence,
-            value: message.value.clone(),
+        self.commit_own(&mut staged);
+    }
+
+    fn check_own(&self, message: &Message) -> Result<(), StoreError> {
+        let tip = {
+            let index = self.shared.index.read();
+            let feed = index.feed(&message.author);
+            if let Some(feed) = feed.filter(|feed| feed.is_holed()) {
+                return Err(StoreError::Damaged { author: feed.id, sequence: feed.tip_sequence() + 1 });
+            }
+            feed.and_then(|feed| feed.tip)
         };
-        if let Err(Ingested::Invalid { .. }) = self.push(message, None, &mut outcomes, &mut hoped) {
-            return Err(StoreError::Full(record.number));
+        let tip = self.batch.tips.get(&message.author).copied().or(tip);
+        check_next(tip.as_ref(), message)?;
+        self.fits(message)
+    }
+
+    fn commit_own(&mut self, staged: &mut Vec<(oneshot::Sender<Result<Record, StoreError>>, OwnedSemaphorePermit)>) {
+        if self.batch.records.is_empty() {
+            return;
         }
-        let received = self.received;
-        self.write()?;
-        self.sync()?;
-        Ok(Record { received, ..record })
+        let start = self.batch.start;
+        let written = self.write().and_then(|()| {
+            self.sync().inspect_err(|_| {
+                // Not known to be on disk, so it is not to be seen. If it can't be cut, the next record is written over it.
+                let _ = self.shared.log.cut(start);
+            })
+        });
+        let batch = std::mem::take(&mut self.batch);
+        let first = self.shared.index.read().len();
+        if written.is_ok() {
+            self.publish(&batch);
+        }
+        for (at, ((answer, _), pending)) in staged.drain(..).zip(&batch.records).enumerate() {
+            let result = match &written {
+                Ok(()) => Ok(Record {
+                    number: first + at as u64,
+                    received: pending.received,
+                    key: pending.message.key,
+                    author: pending.message.author,
+                    sequence: pending.message.sequence,
+                    value: pending.message.value.clone(),
+                }),
+                Err(error) => Err(again(error)),
+            };
+            // Whoever published may have gone: the message stays.
+            drop(answer.send(result));
+        }
+        self.recycle(batch);
+    }
+}
+
+fn refused(author: FeedId, sequence: u64, why: String) -> Ingested {
+    Ingested::Invalid { error: Refusal::Store(why), author: Some(author), sequence: Some(sequence) }
+}
+
+/// The same error for another who waits.
+fn again(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Io { action, path, source } => {
+            let source = match source.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::new(source.kind(), source.to_string()),
+            };
+            StoreError::Io { action, path: path.clone(), source }
+        }
+        _ => StoreError::Closed,
     }
 }
