@@ -31,8 +31,9 @@ const READ: usize = 64 * 1024;
 /// not keep much memory.
 const WORTH_SHARING: usize = READ / 4;
 
-/// When the reader has waited so long, nothing moved, and somebody waits for what comes behind, the stream that keeps most
-/// is given up. The same time is given to a peer for reading what it was refused.
+/// When the reader has waited so long and nothing moved, the stream that keeps most is given up, unless it is one of ours
+/// and nobody waits for anything else: whoever reads it may take all the time they like. The same time is given to a
+/// peer for reading what it was refused.
 pub(crate) const STALL: Duration = Duration::from_secs(60);
 
 pub(crate) struct Reader<C> {
@@ -102,7 +103,7 @@ impl<C: Clone + Send + Sync + 'static> Reader<C> {
             compact(&mut self.items);
             while !stream.pipe.push(&mut self.items) {
                 let stuck = timeout(STALL, self.shared.room.changed.notified()).await.is_err();
-                if stuck && self.shared.room.somebody_waits() {
+                if stuck {
                     self.shared.give_up_heaviest("it was not read while others waited for what comes behind it");
                 }
             }

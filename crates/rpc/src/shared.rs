@@ -214,7 +214,8 @@ impl Shared {
         }
     }
 
-    /// Gives up the stream that keeps most: its consumer and the other side get an error.
+    /// Gives up the stream that keeps most: its consumer and the other side get an error. One of ours only if somebody
+    /// waits for something else.
     pub(crate) fn give_up_heaviest(&self, why: &str) {
         let heaviest = {
             let table = self.table.lock();
@@ -224,7 +225,8 @@ impl Shared {
             });
             streams.max_by_key(|stream| stream.pipe.cost()).map(Arc::clone)
         };
-        let Some(stream) = heaviest else { return };
+        let wanted_gone = |stream: &Arc<Stream>| stream.key < 0 || self.room.somebody_waits();
+        let Some(stream) = heaviest.filter(wanted_gone) else { return };
         tracing::debug!(key = stream.key, why, "a stream given up");
         stream.pipe.give_up(CallError::Ended(why.to_owned()));
         stream.end(Err(RpcError::new(why)));

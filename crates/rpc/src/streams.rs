@@ -225,7 +225,10 @@ mod tests {
     proptest! {
         #[test]
         fn no_packets_open_more_than_the_limit(
-            packets in proptest::collection::vec((-6..6i32, any::<bool>(), any::<bool>(), any::<bool>()), 0..200),
+            packets in proptest::collection::vec(
+                (prop_oneof![4 => -6..6i32, 1 => any::<i32>()], any::<bool>(), any::<bool>(), any::<bool>()),
+                0..200,
+            ),
         ) {
             let mut streams = Streams::new(3, 100);
             let mut ours = 0;
