@@ -1,13 +1,20 @@
-//! A Secure Scuttlebutt peer: node, RPC API, daemon and command line
+//! A Secure Scuttlebutt peer: node, RPC API, daemon and command line.
+//!
+//! The program is [`cli::main`]. A program with a node in it builds a [`Config`] and calls [`Node::start`].
 
 pub mod api;
 pub mod cli;
 pub mod config;
 mod content;
+mod interfaces;
+pub mod node;
+mod peers;
 pub mod private;
 pub mod publish;
 mod records;
+mod replicating;
 pub mod social;
 mod state;
 
 pub use config::Config;
+pub use node::{Environment, Node, StartError};

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, TableDefinition};
 use sbot_feed::FeedId;
 
 /// Peer → its EBT notes: 40 bytes each, a feed's key and the note as a little-endian i64.

@@ -1,0 +1,508 @@
+//! The node: everything put together.
+//!
+//! [`Node::start`] opens the data directory, listens, and replicates until [`Node::stop`]. The way of each connection is
+//! the same whoever dialed: secret handshake (or the unix socket's file mode), a role from `sbot-authorisation`, a mux-rpc
+//! session over the methods of [`crate::api`], and for peers, replication.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sbot_authorisation::{Role, role_of};
+use sbot_feed::{FeedId, Keypair};
+use sbot_multiserver::{
+    Address, Bind, Connection, DialSettings, Dialer, Endpoint, ListenError, ListenSettings, Listener, Route,
+};
+use sbot_peer_manager::{Action, Source};
+use sbot_rpc::{Limits, Registry, Session};
+use sbot_store::{BlobStore, Store, StoreError, StoreOptions};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::api::{self, Addresses, Blobs, Caller, Context};
+use crate::config::secret::SecretFileError;
+use crate::config::{Config, NetIncoming, Scope, manifest};
+use crate::peers::{PeerRuntime, Serve};
+use crate::private::Boxes;
+use crate::publish::{Clock, Publisher, system_clock};
+use crate::replicating::Replicating;
+use crate::social::Social;
+use crate::state::State as Saves;
+
+/// Time for peers to take our goodbye.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Why a node can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The identity can't be read or made.
+    #[error(transparent)]
+    Secret(#[from] SecretFileError),
+    /// The log or the blobs can't be opened.
+    #[error("can't open the data directory")]
+    Store(#[from] StoreError),
+    /// The data directory can't be made.
+    #[error("can't make {}: {source}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Small state can't be opened.
+    #[error("can't open {}: {source}", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<redb::Error>,
+    },
+    /// An address can't be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The manifest can't be written.
+    #[error("can't write {}: {source}", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A task of the start itself failed.
+    #[error("the start was broken off: {0}")]
+    Broken(String),
+}
+
+/// What a node gets from outside: time and chance. Tests replace them.
+#[derive(Clone)]
+pub struct Environment {
+    /// What time it is, in ms since 1970.
+    pub clock: Clock,
+    /// Makes the pauses of nodes differ.
+    pub seed: u64,
+}
+
+impl Default for Environment {
+    /// The system's clock and randomness.
+    fn default() -> Self {
+        let mut seed = [0; 8];
+        // Without randomness pauses are merely the same everywhere; keys would fail loudly.
+        let _ = getrandom::fill(&mut seed);
+        Self { clock: system_clock(), seed: u64::from_le_bytes(seed) }
+    }
+}
+
+/// A running node. Dropped without [`Node::stop`] it goes on until its runtime ends.
+pub struct Node {
+    shared: Arc<Shared>,
+    peers: Arc<PeerRuntime>,
+    replicating: Arc<Replicating>,
+    tasks: JoinSet<()>,
+    accepting: JoinHandle<()>,
+    stop_accepting: oneshot::Sender<()>,
+    sockets: Vec<PathBuf>,
+    port: Option<u16>,
+}
+
+/// What every connection needs.
+struct Shared {
+    keys: Keypair,
+    masters: Vec<FeedId>,
+    max_hops: i32,
+    store: Store,
+    social: Arc<Social>,
+    context: Arc<Context>,
+    registry: Arc<Registry<Caller>>,
+    replicating: Arc<Replicating>,
+    clients: Mutex<Vec<sbot_rpc::Peer>>,
+}
+
+impl Shared {
+    fn role(&self, peer: &FeedId, local_client: bool) -> Role {
+        let hops = self.social.hops().get(peer).copied();
+        if self.social.is_blocking(&self.keys.id(), peer) {
+            return role_of(peer, &self.keys.id(), &self.masters, local_client, Some(-1), self.max_hops);
+        }
+        role_of(peer, &self.keys.id(), &self.masters, local_client, hops, self.max_hops)
+    }
+
+    /// A session with a client of ours: no replication.
+    fn serve_client(self: &Arc<Self>, connection: Connection) -> sbot_rpc::Peer {
+        let caller = Caller { id: connection.remote, role: self.role(&connection.remote, connection.local_client) };
+        let registry = Arc::clone(&self.registry);
+        let client = Session::spawn(connection.read, connection.write, registry, caller, Limits::LOCAL);
+        let mut clients = self.clients.lock();
+        clients.retain(|client| !client.is_closed());
+        clients.push(client.clone());
+        client
+    }
+}
+
+/// Sessions with peers.
+struct PeerServer(Arc<Shared>);
+
+impl Serve for PeerServer {
+    fn serve(&self, connection: Connection, opened: oneshot::Sender<sbot_rpc::Peer>) -> api::Pending<'static, String> {
+        let shared = Arc::clone(&self.0);
+        Box::pin(async move {
+            let remote = connection.remote;
+            let dialed = connection.direction == sbot_multiserver::Direction::Dialed;
+            let caller = Caller { id: remote, role: shared.role(&remote, false) };
+            let registry = Arc::clone(&shared.registry);
+            let peer = Session::spawn(connection.read, connection.write, registry, caller, Limits::REMOTE);
+            // The peer manager may have given the connection up meanwhile; then it closes it.
+            let _ = opened.send(peer.clone());
+            Ok(shared.replicating.serve(remote, peer, dialed).await)
+        })
+    }
+}
+
+/// Where this node listens.
+struct Listening {
+    id: FeedId,
+    net: Vec<(NetIncoming, u16)>,
+    unix: Vec<PathBuf>,
+}
+
+impl Addresses for Listening {
+    fn addresses(&self, scope: Option<&str>) -> Option<String> {
+        let scope = match scope {
+            Some("device") => Some(Scope::Device),
+            Some("local" | "private") => Some(Scope::Local),
+            Some("public") => Some(Scope::Public),
+            _ => None,
+        };
+        let mut all = Vec::new();
+        for (place, port) in &self.net {
+            if scope.is_some_and(|scope| !place.scopes.contains(&scope)) {
+                continue;
+            }
+            let own_hosts = match place.host.as_deref() {
+                None | Some("" | "::" | "0.0.0.0") => crate::interfaces::hosts(scope),
+                Some(host) => vec![host.to_owned()],
+            };
+            let hosts = if place.external.is_empty() { own_hosts } else { place.external.clone() };
+            all.extend(hosts.iter().map(|host| Route::net(host, *port, &self.id).to_string()));
+        }
+        if matches!(scope, None | Some(Scope::Device)) {
+            all.extend(self.unix.iter().map(|path| Route::unix(path).to_string()));
+        }
+        (!all.is_empty()).then(|| all.join(";"))
+    }
+}
+
+impl Node {
+    /// Starts a node with the system's clock.
+    ///
+    /// # Errors
+    /// [`StartError`]: nothing is left running.
+    pub async fn start(config: Config) -> Result<Node, StartError> {
+        Self::start_in(config, Environment::default()).await
+    }
+
+    /// Starts a node in an environment of the caller's.
+    ///
+    /// # Errors
+    /// [`StartError`]: nothing is left running.
+    pub async fn start_in(config: Config, environment: Environment) -> Result<Node, StartError> {
+        let opening = config.clone();
+        let clock = Arc::clone(&environment.clock);
+        let opened = tokio::task::spawn_blocking(move || Opened::open(&opening, clock)).await;
+        let opened = opened.map_err(|error| StartError::Broken(error.to_string()))??;
+        let Opened { keys, store, saves, boxes, social, blobs } = opened;
+        let id = keys.id();
+        let max_hops = i32::from(config.friends.hops);
+
+        let replicating = Replicating::new(&config, &store, id, Arc::clone(&saves), Arc::clone(&social));
+        let dial = DialSettings { handshake_timeout: config.timers.handshake, ..DialSettings::default() };
+        let dialer = Dialer::new(config.caps.shs, keys.clone(), dial);
+        let clock = Arc::clone(&environment.clock);
+        let peers = PeerRuntime::new(id, dialer, Arc::clone(&saves), Arc::clone(&clock), environment.seed);
+
+        let guard = {
+            let replicating = Arc::clone(&replicating);
+            Arc::new(move || replicating.may_publish())
+        };
+        let publisher = Publisher::new(store.clone(), keys.clone(), config.caps.sign, Arc::clone(&clock), guard);
+
+        let authorise = {
+            let (social, masters) = (Arc::clone(&social), config.masters.clone());
+            Arc::new(move |peer: &FeedId| {
+                if social.is_blocking(&id, peer) && !masters.contains(peer) {
+                    return Err("this node blocks the peer".to_owned());
+                }
+                Ok(())
+            })
+        };
+        let places = binds(&config);
+        let settings = ListenSettings { handshake_timeout: config.timers.handshake, ..ListenSettings::default() };
+        let listener = Listener::bind(&places, config.caps.shs, keys.clone(), authorise, settings).await?;
+        let port = listener.port();
+        let sockets: Vec<PathBuf> = config.connections.unix.iter().map(|unix| unix.path.clone()).collect();
+        let listening = Listening { id, net: bound(&config, listener.endpoints()), unix: sockets.clone() };
+
+        let context = Arc::new(Context {
+            id,
+            masters: config.masters.clone(),
+            store: store.clone(),
+            boxes,
+            publisher: Arc::new(publisher),
+            social: Arc::clone(&social),
+            blobs,
+            replication: Arc::clone(&replicating) as Arc<dyn api::Replication>,
+            peers: Arc::clone(&peers) as Arc<dyn api::Peers>,
+            addresses: Arc::new(listening),
+            clock,
+        });
+        let registry = Arc::new(api::registry(&context, |registry| replicating.register(registry)));
+        write_manifest(&config, &registry)?;
+
+        let shared = Arc::new(Shared {
+            keys,
+            masters: config.masters.clone(),
+            max_hops,
+            store,
+            social: Arc::clone(&social),
+            context,
+            registry,
+            replicating: Arc::clone(&replicating),
+            clients: Mutex::default(),
+        });
+        peers.serve_with(Arc::new(PeerServer(Arc::clone(&shared))));
+        for endpoint in listener.endpoints() {
+            match endpoint {
+                Endpoint::Net { host, port } => tracing::info!(host, port, "listening"),
+                Endpoint::Unix { path } => tracing::info!(path = %path.display(), "listening for clients"),
+                Endpoint::Other(_) => {}
+            }
+        }
+
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&social).follow());
+        tasks.spawn(Arc::clone(&peers).run());
+        tasks.spawn(ban_the_blocked(Arc::clone(&social), Arc::clone(&peers), id));
+        Arc::clone(&replicating).run(&mut tasks);
+        let (stop_accepting, stopped) = oneshot::channel();
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), Arc::clone(&peers), stopped));
+        for seed in &config.peers.seeds {
+            match Address::from_any(seed).map(|address| (address.key(), address)) {
+                Ok((Some(peer), address)) if peer != id => {
+                    peers.apply(Action::RouteAdded { peer, route: address.to_string(), source: Source::Seed });
+                }
+                Ok((Some(_), _)) => {}
+                Ok((None, _)) => tracing::warn!(seed, "a seed without a key can't be dialed"),
+                Err(error) => tracing::warn!(seed, %error, "a seed is no address"),
+            }
+        }
+        if config.peers.autostart {
+            peers.apply(Action::SchedulerStarted);
+        }
+        tracing::info!(%id, messages = shared.store.len(), "started");
+        Ok(Node { shared, peers, replicating, tasks, accepting, stop_accepting, sockets, port })
+    }
+
+    /// Who this node is.
+    pub fn id(&self) -> FeedId {
+        self.shared.keys.id()
+    }
+
+    /// The TCP port that it listens on, if it does.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Its address on this machine, if it listens on TCP.
+    pub fn address(&self) -> Option<String> {
+        self.port.map(|port| Route::net("127.0.0.1", port, &self.id()).to_string())
+    }
+
+    /// Its log, to read.
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// What its methods work with.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.shared.context
+    }
+
+    /// A connection within this process, with the owner's rights: any method can be called over it.
+    pub fn client(&self) -> sbot_rpc::Peer {
+        let (here, there) = tokio::io::duplex(1 << 16);
+        let (read, write) = tokio::io::split(there);
+        let connection = Connection {
+            remote: self.id(),
+            local_client: true,
+            address: "in-process".into(),
+            direction: sbot_multiserver::Direction::Accepted,
+            read: Box::new(read),
+            write: Box::new(write),
+        };
+        self.shared.serve_client(connection);
+        let (read, write) = tokio::io::split(here);
+        Session::spawn(read, write, Arc::new(Registry::<()>::new()), (), Limits::LOCAL)
+    }
+
+    /// Takes a connection that was made elsewhere, as if it had been accepted: for networks in memory.
+    pub fn accept(&self, connection: Connection) {
+        if connection.local_client {
+            self.shared.serve_client(connection);
+        } else {
+            self.peers.accepted(connection);
+        }
+    }
+
+    /// Says goodbye to everyone, finishes what is under way, and closes the data directory.
+    pub async fn stop(mut self) {
+        // The task may have ended already.
+        let _ = self.stop_accepting.send(());
+        let _ = self.accepting.await;
+        let mut open = self.peers.shut_down();
+        open.extend(self.shared.clients.lock().drain(..));
+        for client in &open {
+            client.close("the server is stopping");
+        }
+        let farewell = async {
+            for client in &open {
+                client.gone().await;
+            }
+        };
+        // Who doesn't take it in time is left.
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        self.replicating.save().await;
+        self.peers.save().await;
+        self.tasks.shutdown().await;
+        if let Err(error) = self.shared.store.close().await {
+            tracing::error!(%error, "the log was not closed well");
+        }
+        for socket in &self.sockets {
+            // The listener may have removed it.
+            let _ = std::fs::remove_file(socket);
+        }
+    }
+}
+
+/// What is opened in the data directory, blocking.
+struct Opened {
+    keys: Keypair,
+    store: Store,
+    saves: Arc<Saves>,
+    boxes: Arc<Boxes>,
+    social: Arc<Social>,
+    blobs: Arc<Blobs>,
+}
+
+impl Opened {
+    fn open(config: &Config, clock: Clock) -> Result<Opened, StartError> {
+        crate::config::secret::create_directory(&config.path)
+            .map_err(|source| StartError::Directory { path: config.path.clone(), source })?;
+        let keys = config.identity()?;
+        let options = StoreOptions { hmac: config.caps.sign, clock, ..StoreOptions::default() };
+        let mut told = 0;
+        let store = Store::open(&config.store_path(), options, &mut |progress| {
+            let percent = progress.done * 100 / progress.total.max(1);
+            if percent >= told + 10 {
+                told = percent;
+                tracing::info!(percent, "reading the log");
+            }
+        })?;
+        let saves = open_saves(&config.path.join("state.redb"))?;
+        let blobs = Arc::new(Blobs::new(BlobStore::open(&config.path.join("blobs"), config.blobs.max)?));
+        let readable = config.path.join("readable");
+        let boxes = Arc::new(Boxes::new(keys.clone(), store.clone(), Some(readable)));
+        let hops = i32::from(config.friends.hops);
+        let social = Social::load(store.clone(), Arc::clone(&boxes), keys.id(), hops)?;
+        Ok(Opened { keys, store, saves: Arc::new(saves), boxes, social, blobs })
+    }
+}
+
+/// Opens the small state. A file that can't be read is kept under another name, and a new one made: what it held can be
+/// found again.
+fn open_saves(path: &std::path::Path) -> Result<Saves, StartError> {
+    let failed = |source: redb::Error| StartError::State { path: path.to_owned(), source: Box::new(source) };
+    match Saves::open(path) {
+        Ok(saves) => Ok(saves),
+        Err(redb::Error::Io(error)) => Err(failed(redb::Error::Io(error))),
+        Err(error) => {
+            let aside = path.with_extension("damaged");
+            tracing::error!(%error, aside = %aside.display(), "the state file is damaged: starting with a new one");
+            if let Err(error) = std::fs::rename(path, aside) {
+                return Err(failed(redb::Error::Io(error)));
+            }
+            Saves::open(path).map_err(failed)
+        }
+    }
+}
+
+/// Where to listen.
+fn binds(config: &Config) -> Vec<Bind> {
+    let mut binds = Vec::new();
+    for place in &config.connections.net {
+        binds.push(Bind::net(place.host.as_deref().unwrap_or_default(), place.port));
+    }
+    binds.extend(config.connections.unix.iter().map(|unix| Bind::unix(&unix.path)));
+    binds
+}
+
+/// The TCP places of the settings, with the ports that they got.
+fn bound(config: &Config, endpoints: &[Endpoint]) -> Vec<(NetIncoming, u16)> {
+    let ports = endpoints.iter().filter_map(|endpoint| match endpoint {
+        Endpoint::Net { port, .. } => Some(*port),
+        _ => None,
+    });
+    config.connections.net.iter().cloned().zip(ports).collect()
+}
+
+fn write_manifest(config: &Config, registry: &Registry<Caller>) -> Result<(), StartError> {
+    let path = config.manifest_path();
+    let written = serde_json::from_str(&registry.manifest())
+        .map_err(std::io::Error::from)
+        .and_then(|value| manifest::write(&path, &value));
+    written.map_err(|source| StartError::Manifest { path, source })
+}
+
+async fn accept(
+    mut listener: Listener,
+    shared: Arc<Shared>,
+    peers: Arc<PeerRuntime>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    loop {
+        let connection = tokio::select! {
+            connection = listener.accept() => connection,
+            _ = &mut stopped => break,
+        };
+        if connection.local_client || shared.masters.contains(&connection.remote) {
+            shared.serve_client(connection);
+        } else {
+            peers.accepted(connection);
+        }
+    }
+    listener.close().await;
+}
+
+/// Keeps those that we block out of the peer manager's hands.
+async fn ban_the_blocked(social: Arc<Social>, peers: Arc<PeerRuntime>, own: FeedId) {
+    let mut edges = social.edges();
+    for (peer, relation) in social.said_by(&own) {
+        if relation == sbot_graph::Relation::Block {
+            peers.apply(Action::PeerBanned { peer, on: true });
+        }
+    }
+    loop {
+        match edges.recv().await {
+            Ok(edge) if edge.from == own => {
+                let on = edge.relation == sbot_graph::Relation::Block;
+                peers.apply(Action::PeerBanned { peer: edge.to, on });
+            }
+            Ok(_) => {}
+            Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {
+                for (peer, relation) in social.said_by(&own) {
+                    peers.apply(Action::PeerBanned { peer, on: relation == sbot_graph::Relation::Block });
+                }
+            }
+            Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
