@@ -19,7 +19,7 @@ use super::args::{Args, blob_id, field, truthy};
 use super::failure::Failure;
 use super::register::{answer as method, source};
 use super::streams::SYNC;
-use super::{Caller, Context, Stop, blocking, json as answer, nothing};
+use super::{Caller, Context, Stop, blocking, json as answer, nothing, outlive};
 
 /// Offers these methods.
 pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Registry<Caller> {
@@ -38,7 +38,10 @@ pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Re
     let ctx = Arc::clone(ctx);
     registry.sink("blobs.add", move |call: Call<Caller>, mut input| {
         let ctx = Arc::clone(&ctx);
-        async move { Ok(add(&ctx, &Args::parse(&call.args)?, &mut input).await?) }
+        async move {
+            let work = async move { add(&ctx, &Args::parse(&call.args)?, &mut input).await };
+            Ok(outlive(work).await?)
+        }
     })
 }
 

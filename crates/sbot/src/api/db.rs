@@ -17,7 +17,7 @@ use super::cursor::CHUNK;
 use super::failure::Failure;
 use super::paint::{message, message_with};
 use super::register::{answer as method, source};
-use super::{Caller, Context, Stop, blocking, ended, json as answer};
+use super::{Caller, Context, Stop, blocking, ended, json as answer, outlive};
 use crate::content::is_link;
 
 /// Offers these methods.
@@ -34,7 +34,7 @@ pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Re
     let ctx = Arc::clone(ctx);
     registry.sink("createWriteStream", move |_: Call<Caller>, mut input| {
         let ctx = Arc::clone(&ctx);
-        async move { ended(write(&ctx, &mut input).await) }
+        async move { ended(outlive(async move { write(&ctx, &mut input).await }).await) }
     })
 }
 
@@ -133,7 +133,11 @@ pub(super) async fn add(ctx: &Context, args: &Args<'_>) -> Result<Body, Failure>
     let value = args.required(0)?;
     check_message(&value)?;
     let author = feed_id(field(&value, "author")).ok_or_else(|| Failure::field_missing(0, "author", "feedId"))?;
-    let before = ctx.store.tip(&author);
+    let tip = ctx.store.tip(&author);
+    // the place is checked before the signature, so that the caller hears what ssb-validate would say
+    if !follows(tip.as_ref(), &value) {
+        return Err(refusal(&author, tip.as_ref(), &value));
+    }
     let ingested = ctx.store.ingest(vec![Bytes::copy_from_slice(text.as_bytes())]).await;
     let record = match ingested.into_iter().next() {
         Some(Ingested::Stored { number, .. }) => {
@@ -141,10 +145,17 @@ pub(super) async fn add(ctx: &Context, args: &Args<'_>) -> Result<Body, Failure>
             blocking(move || store.record(number)).await?
         }
         Some(Ingested::Invalid { error, .. }) => return Err(Failure::new(error.to_string())),
-        _ => return Err(refusal(&author, before.or_else(|| ctx.store.tip(&author)).as_ref(), &value)),
+        _ => return Err(refusal(&author, ctx.store.tip(&author).as_ref(), &value)),
     };
     let record = record.ok_or_else(|| Failure::new("the message was stored, but can't be read back"))?;
     Ok(Body::Json(message(&record)))
+}
+
+/// Whether a message is the next one of its feed.
+fn follows(tip: Option<&FeedTip>, value: &Value) -> bool {
+    let expected = tip.map_or(1, |tip| tip.sequence + 1);
+    let sequence = field(value, "sequence").as_f64() == Some(expected as f64);
+    sequence && msg_id(field(value, "previous")) == tip.map(|tip| tip.key)
 }
 
 /// Why a message doesn't follow on its feed, in the words of `ssb-validate`.

@@ -169,6 +169,17 @@ fn nothing() -> Body {
     Body::Json(Bytes::from_static(b"false"))
 }
 
+/// Runs work to its end even if the caller hangs up meanwhile: what was sent whole is kept. Clients that end a sink and
+/// leave at once count on that, since a sink has no answer to wait for.
+async fn outlive<E: From<Failure> + Send + 'static>(
+    work: impl Future<Output = Result<(), E>> + Send + 'static,
+) -> Result<(), E> {
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Failure::new(format!("the server failed to answer: {error}")).into()),
+    }
+}
+
 /// Runs what reads the disk or computes for long where it holds nobody up.
 async fn blocking<T, E, F>(work: F) -> Result<T, Failure>
 where

@@ -357,6 +357,20 @@ async fn blobs_are_stored_sliced_listed_and_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_was_sent_whole_is_kept_though_the_client_leaves_at_once() {
+    let world = World::new();
+    let id = "&pQazhWBAfFoj+J7SrJu2D6N3BeGnnSVdz1oqE52AYdo=.sha256";
+    let owner = world.owner();
+    let want = async { owner.call("blobs.want", json!([id])).await.unwrap() };
+    let add = async {
+        let client = world.owner();
+        let pieces = ["hello ".repeat(10), "world".into()].map(|text| Body::Binary(Bytes::from(text)));
+        client.pour_and_leave("blobs.add", &pieces).await;
+    };
+    assert_eq!(tokio::join!(want, add).0, true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_import_gives_an_account_of_every_message() {
     let world = World::new();
     let messages = feed(&other(), &posts(3));

@@ -34,8 +34,12 @@ pub(crate) struct Client {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::of(Keypair::from_seed([1; 32]))
+    }
+
+    /// A world in which we are the one with these keys.
+    pub(crate) fn of(keys: Keypair) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let keys = Keypair::from_seed([1; 32]);
         let store = Store::open(&dir.path().join("log"), StoreOptions::default(), &mut |_| {}).unwrap();
         let boxes = Arc::new(Boxes::new(keys.clone(), store.clone(), Some(dir.path().join("readable"))));
         let social = Social::load(store.clone(), Arc::clone(&boxes), keys.id(), 3).unwrap();
@@ -125,6 +129,14 @@ impl Client {
         let mut sink = self.peer.sink(method, &args).await.unwrap();
         sink.send_many(items.to_vec()).await.map_err(|error| error.to_string())?;
         sink.end().await.map_err(|error| error.to_string())
+    }
+
+    /// Sends bytes into a sink and hangs up without waiting for its end.
+    pub(crate) async fn pour_and_leave(&self, method: &str, items: &[Body]) {
+        let mut sink = self.peer.sink(method, &serde_json::json!([])).await.unwrap();
+        sink.send_many(items.to_vec()).await.unwrap();
+        drop(sink);
+        self.peer.close("done");
     }
 
     /// A duplex.
