@@ -38,10 +38,7 @@ pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Re
     let ctx = Arc::clone(ctx);
     registry.sink("blobs.add", move |call: Call<Caller>, mut input| {
         let ctx = Arc::clone(&ctx);
-        async move {
-            let work = async move { add(&ctx, &Args::parse(&call.args)?, &mut input).await };
-            Ok(outlive(work).await?)
-        }
+        outlive(async move { Ok(add(&ctx, &Args::parse(&call.args)?, &mut input).await?) })
     })
 }
 

@@ -34,7 +34,7 @@ pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Re
     let ctx = Arc::clone(ctx);
     registry.sink("createWriteStream", move |_: Call<Caller>, mut input| {
         let ctx = Arc::clone(&ctx);
-        async move { ended(outlive(async move { write(&ctx, &mut input).await }).await) }
+        outlive(async move { ended(write(&ctx, &mut input).await) })
     })
 }
 

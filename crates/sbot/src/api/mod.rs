@@ -171,12 +171,17 @@ fn nothing() -> Body {
 
 /// Runs work to its end even if the caller hangs up meanwhile: what was sent whole is kept. Clients that end a sink and
 /// leave at once count on that, since a sink has no answer to wait for.
-async fn outlive<E: From<Failure> + Send + 'static>(
-    work: impl Future<Output = Result<(), E>> + Send + 'static,
-) -> Result<(), E> {
-    match tokio::spawn(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Failure::new(format!("the server failed to answer: {error}")).into()),
+///
+/// The work starts here and not when the answer is polled: a connection that is done at once drops its calls unpolled.
+fn outlive(
+    work: impl Future<Output = Result<(), RpcError>> + Send + 'static,
+) -> impl Future<Output = Result<(), RpcError>> + Send {
+    let work = tokio::spawn(work);
+    async move {
+        match work.await {
+            Ok(result) => result,
+            Err(error) => Err(RpcError::new(format!("the server failed to answer: {error}"))),
+        }
     }
 }
 
