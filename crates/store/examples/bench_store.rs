@@ -19,10 +19,18 @@ fn memory(field: &str) -> u64 {
     line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
+/// Seconds of processor time so far, in all threads.
+fn processor() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let ticks = stat.split_whitespace().skip(13).take(2).filter_map(|ticks| ticks.parse::<f64>().ok());
+    ticks.sum::<f64>() / 100.0
+}
+
 fn row(what: &str, count: u64, start: Instant) {
     let seconds = start.elapsed().as_secs_f64();
     let (now, peak) = (memory("VmRSS:"), memory("VmHWM:"));
-    println!("{what:<34} {:>12.0}/s {seconds:>8.3} s {now:>5} MB now {peak:>5} MB peak", count as f64 / seconds);
+    let (rate, cpu) = (count as f64 / seconds, processor());
+    println!("{what:<34} {rate:>12.0}/s {seconds:>8.3} s {now:>5} MB now {peak:>5} MB peak {cpu:>6.2} s of cpu so far");
 }
 
 fn open(dir: &Path) -> Result<Store, Box<dyn Error>> {

@@ -68,13 +68,13 @@ pub enum Ingested {
 
 /// Bytes of messages under way, from being brought until being stored. Parsing and verifying takes some three times as
 /// much memory for those that are being worked on.
-pub(crate) const MAX_UNDER_WAY: usize = 4 << 20;
+pub(crate) const MAX_UNDER_WAY: usize = 8 << 20;
 /// Most messages that are handed over at once.
 pub(crate) const MAX_JOB: usize = 1024;
 /// Most bytes that are handed over at once, but for the last message.
 pub(crate) const MAX_JOB_BYTES: usize = 1 << 20;
 /// Messages that are verified together: the more, the more of them share an author, which makes it cheaper.
-const GROUP: usize = 2048;
+const GROUP: usize = 4096;
 /// Signatures in one batch, at most: as many as [`verify_batch`] takes at once.
 const SIGNATURES: usize = 256;
 /// Fewer signatures are not worth another thread.

@@ -14,8 +14,9 @@ use parking_lot::RwLock;
 use crate::error::StoreError;
 use crate::record::{self, Record};
 
-/// Most bytes of a segment: what a damaged file system can lose at once, and what a backup has to copy again.
-pub(crate) const SEGMENT: u64 = 64 << 20;
+/// Most bytes of a segment: what a damaged file system can lose at once, and what a backup has to copy again. Short in
+/// the unit tests, so that they see more than one.
+pub(crate) const SEGMENT: u64 = if cfg!(test) { 64 << 10 } else { 64 << 20 };
 
 /// Most segments: their number is part of a name of five digits.
 const MAX_SEGMENTS: usize = 100_000;
@@ -207,5 +208,67 @@ impl Log {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sbot_feed::{FeedTip, Keypair, create_message};
+
+    use super::*;
+    use crate::{Direction, Ingested, Store, StoreOptions};
+
+    fn open(dir: &Path) -> Store {
+        Store::open(dir, StoreOptions::default(), &mut |_| {}).unwrap()
+    }
+
+    #[test]
+    fn a_log_of_many_segments_is_written_read_and_reopened_as_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let feeds: Vec<_> = (1..4).map(|seed| Keypair::from_seed([seed; 32])).collect();
+        let mut tips: Vec<Option<FeedTip>> = vec![None; 3];
+        let mut messages = Vec::new();
+        for number in 0..600_usize {
+            let at = number % 3;
+            let content = format!(r#"{{"type":"post","text":"{}"}}"#, "x".repeat(number * 37 % 900));
+            let message = create_message(&feeds[at], None, tips[at].as_ref(), content.as_bytes(), 1e12).unwrap();
+            tips[at] = Some(FeedTip::from(&message));
+            messages.push(message);
+        }
+        let store = open(dir.path());
+        let (own, others): (Vec<_>, Vec<_>) = messages.iter().partition(|message| message.author == feeds[0].id());
+        for message in own {
+            runtime.block_on(store.append_own(message.clone())).unwrap();
+        }
+        let values = others.iter().map(|message| message.value.clone()).collect();
+        let answers = runtime.block_on(store.ingest(values));
+        assert!(answers.iter().all(|answer| matches!(answer, Ingested::Stored { .. })));
+        let all = store.read_log(0, 1000, Direction::Forward).unwrap();
+        assert_eq!(all.len(), 600);
+        assert!(store.bytes() > 5 * SEGMENT);
+        drop(store);
+        for name in ["", "index"] {
+            if !name.is_empty() {
+                fs::remove_file(dir.path().join(name)).unwrap();
+            }
+            let store = open(dir.path());
+            assert_eq!(store.read_log(0, 1000, Direction::Forward).unwrap(), all);
+            for (feed, tip) in feeds.iter().zip(&tips) {
+                assert_eq!(store.tip(&feed.id()), *tip);
+                let records = store.read_feed(&feed.id(), 1, 1000).unwrap();
+                assert_eq!(records.len(), 200);
+            }
+            let backwards: Vec<u32> = (0..600).rev().step_by(7).collect();
+            let records = store.records(&backwards).unwrap();
+            assert_eq!(records.iter().map(|record| record.number as u32).collect::<Vec<_>>(), backwards);
+            for message in &messages {
+                assert_eq!(store.get(&message.key).unwrap().unwrap().value, message.value);
+            }
+        }
+        for number in 0.. {
+            let Ok(found) = fs::metadata(dir.path().join(format!("{NAME}{number:05}"))) else { break };
+            assert!(found.len() <= SEGMENT);
+        }
     }
 }

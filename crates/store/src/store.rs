@@ -157,7 +157,7 @@ impl Store {
     /// Takes in messages from peers, given as JSON: the value, or an object with the value in it.
     ///
     /// They are parsed and verified off the async threads and appended in the order given; the answer has one entry for
-    /// each. One that can't be stored doesn't keep the others from being stored. While too much is under way (4 MiB), this
+    /// each. One that can't be stored doesn't keep the others from being stored. While too much is under way (8 MiB), this
     /// waits. What has been handed over is stored even if the future is dropped.
     pub async fn ingest(&self, batch: Vec<Bytes>) -> Vec<Ingested> {
         let count = batch.len();
