@@ -12,6 +12,8 @@ pub enum Accept {
     Take,
     /// We have it.
     Known,
+    /// The feed has been stopped with this peer, or isn't wanted any more: it was under way.
+    Stopped,
     /// We never asked for it.
     Unasked,
 }
@@ -58,8 +60,11 @@ impl Ebt {
             return Accept::Unasked;
         }
         let rep = peer.rep_mut(number);
-        if !rep.is(TOLD) || rep.told == REFUSED || !shared(feed, rep) {
+        if !rep.is(TOLD) {
             return Accept::Unasked;
+        }
+        if rep.told == REFUSED || !shared(feed, rep) {
+            return Accept::Stopped;
         }
         let sequence = clamp(sequence);
         rep.theirs = rep.theirs.max(sequence);

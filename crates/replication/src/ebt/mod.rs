@@ -29,6 +29,8 @@ mod flow;
 mod listen;
 pub mod notes;
 mod report;
+#[cfg(test)]
+mod simulation;
 mod stall;
 mod state;
 #[cfg(test)]
