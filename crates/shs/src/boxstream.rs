@@ -65,14 +65,14 @@ impl Sealer {
     pub fn seal_in_place(&mut self, room: &mut [u8]) {
         assert!((HEADER + 1..=MAX_BOX).contains(&room.len()), "a box of {} bytes", room.len());
         let (header, body) = room.split_at_mut(HEADER);
-        let place = self.0.place();
+        let nonce = self.0.nonce();
         self.0.step();
-        let tag = self.0.place().seal(body);
+        let tag = self.0.seal(&self.0.nonce(), body);
         self.0.step();
         // MAX_BODY fits two bytes.
         header[TAG..TAG + 2].copy_from_slice(&(body.len() as u16).to_be_bytes());
         header[TAG + 2..].copy_from_slice(&tag);
-        let tag = place.seal(&mut header[TAG..]);
+        let tag = self.0.seal(&nonce, &mut header[TAG..]);
         header[..TAG].copy_from_slice(&tag);
     }
 
@@ -90,7 +90,7 @@ impl Sealer {
     /// The last header of the stream. Nothing may be sealed after it.
     pub fn goodbye(&mut self) -> [u8; HEADER] {
         let mut header = [0; HEADER];
-        let tag = self.0.place().seal(&mut header[TAG..]);
+        let tag = self.0.seal(&self.0.nonce(), &mut header[TAG..]);
         header[..TAG].copy_from_slice(&tag);
         self.0.step();
         header
@@ -159,7 +159,7 @@ impl Opener {
             let (mut tag, mut plain) = ([0; TAG], [0; PLAIN_HEADER]);
             tag.copy_from_slice(&header[..TAG]);
             plain.copy_from_slice(&header[TAG..]);
-            if !self.cipher.place().open(&mut plain, &tag) {
+            if !self.cipher.open(&self.cipher.nonce(), &mut plain, &tag) {
                 return Err(BoxError::Header);
             }
             if plain == [0; PLAIN_HEADER] {
@@ -178,7 +178,7 @@ impl Opener {
             return Ok(true);
         };
         let Some(body) = buffer.get_mut(done.consumed..done.consumed + length) else { return Ok(false) };
-        if !self.cipher.place().open(body, &tag) {
+        if !self.cipher.open(&self.cipher.nonce(), body, &tag) {
             return Err(BoxError::Body);
         }
         self.cipher.step();
@@ -194,6 +194,7 @@ impl Opener {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use sha2::{Digest, Sha256};
 
     const KEY: BoxKey = BoxKey { key: [3; 32], nonce: [250; 24] };
 
@@ -273,6 +274,26 @@ mod tests {
     }
 
     #[test]
+    fn boxes_are_those_of_pull_box_stream() {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        // What pull-box-stream 1.0 over libsodium makes of the same key, nonce and writes; the nonce carries twice.
+        let mut key = BoxKey { key: std::array::from_fn(|i| i as u8), nonce: std::array::from_fn(|i| 100 + i as u8) };
+        key.nonce[22..].copy_from_slice(&[255, 254]);
+        let (mut sealer, mut out) = (Sealer::new(&key), BytesMut::new());
+        sealer.seal(br#"{"name":["blobs","has"]}"#, &mut out);
+        sealer.seal(&(0..5000).map(|i| (i % 251) as u8).collect::<Vec<_>>(), &mut out);
+        out.extend_from_slice(&sealer.goodbye());
+        assert_eq!(out.len(), 5160);
+        let first = "2b2f8b831e53b8833e0355b244a26a92f10b591b327ae6ff0f060fbd2cc057a8\
+                     44ed9fe897f65ab135931954317a459f43a7801477bf7ec8a81a";
+        assert_eq!(hex(&out[..58]), first);
+        let goodbye = "17b9f59089b84772b97d6452c3bd2691c35bae747ce6802a21605235d3020dc041ca";
+        assert_eq!(hex(&out[5126..]), goodbye);
+        let all = "2e76bffc310da2f9b1b5599099de0184201c2269e767f88c537cf97ad33171ec";
+        assert_eq!(hex(&Sha256::digest(&out)), all);
+    }
+
+    #[test]
     fn a_stream_cut_short_has_no_goodbye() {
         let sealed = seal(&[vec![1; 100]]);
         assert_eq!(open_in_pieces(&sealed[..sealed.len() - 1], &[50]), (vec![1; 100], Ok(false)));
@@ -284,7 +305,7 @@ mod tests {
             let mut header = [0; HEADER];
             header[TAG..TAG + 2].copy_from_slice(&length.to_be_bytes());
             header[TAG + 2] = 1;
-            let tag = Cipher::new(&KEY.key, &KEY.nonce).place().seal(&mut header[TAG..]);
+            let tag = Cipher::new(&KEY.key, &KEY.nonce).seal(&KEY.nonce, &mut header[TAG..]);
             header[..TAG].copy_from_slice(&tag);
             assert_eq!(Opener::new(&KEY).open(&mut header), Err(BoxError::Length(length.into())));
         }

@@ -21,7 +21,6 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sbot_feed::{FeedId, Keypair, NetworkKey, verify};
 use sha2::{Digest, Sha256, Sha512};
-use subtle::ConstantTimeEq;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
@@ -96,9 +95,10 @@ impl Own {
         let (mut remote_mac, mut ephemeral) = ([0; 32], [0; 32]);
         remote_mac.copy_from_slice(&challenge[..32]);
         ephemeral.copy_from_slice(&challenge[32..]);
-        if !bool::from(authenticate(&self.network, &ephemeral).ct_eq(&remote_mac)) {
-            return Err(HandshakeError::Network);
-        }
+        // In constant time.
+        authenticator(&self.network, &ephemeral)
+            .verify_truncated_left(&remote_mac)
+            .map_err(|_| HandshakeError::Network)?;
         let remote_ephemeral = PublicKey::from(ephemeral);
         let secret = agree(&self.ephemeral, &remote_ephemeral, "ephemeral")?;
         Ok(Met { own: self, remote_mac, remote_ephemeral, secret })
@@ -261,8 +261,8 @@ impl Proven {
     }
 }
 
-/// libsodium's `crypto_auth`: the first half of HMAC-SHA-512.
-fn authenticate(network: &NetworkKey, text: &[u8; 32]) -> [u8; 32] {
+/// libsodium's `crypto_auth` is the first half of this.
+fn authenticator(network: &NetworkKey, text: &[u8; 32]) -> Hmac<Sha512> {
     let mut mac = Hmac::<Sha512>::new(&{
         // A key shorter than SHA-512's block of 128 bytes is filled up with zeros.
         let mut block = [0; 128];
@@ -270,8 +270,13 @@ fn authenticate(network: &NetworkKey, text: &[u8; 32]) -> [u8; 32] {
         block.into()
     });
     mac.update(text);
+    mac
+}
+
+/// libsodium's `crypto_auth`: the first half of HMAC-SHA-512.
+fn authenticate(network: &NetworkKey, text: &[u8; 32]) -> [u8; 32] {
     let mut half = [0; 32];
-    half.copy_from_slice(&mac.finalize().into_bytes()[..32]);
+    half.copy_from_slice(&authenticator(network, text).finalize().into_bytes()[..32]);
     half
 }
 

@@ -16,7 +16,6 @@
 
 pub mod boxstream;
 pub mod handshake;
-mod poly1305;
 mod secretbox;
 mod stream;
 mod wrapper;

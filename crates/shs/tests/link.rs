@@ -3,7 +3,8 @@
 
 use proptest::prelude::*;
 use sbot_feed::{FeedId, Keypair, NetworkKey};
-use sbot_shs::{Secure, ShsError, Stage, accept, dial};
+use sbot_shs::boxstream::{BoxKey, HEADER, MAX_BODY};
+use sbot_shs::{Secure, SecureWriter, ShsError, Stage, accept, dial};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex};
 
 type Link = Secure<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>>;
@@ -85,6 +86,23 @@ fn what_is_flushed_arrives_without_more() {
             let mut got = vec![0; text.len()];
             server.reader.read_exact(&mut got).await.unwrap();
             assert_eq!(got, text);
+        }
+    });
+}
+
+#[test]
+fn small_writes_share_full_boxes_until_they_are_flushed() {
+    block_on(async {
+        let key = BoxKey { key: [1; 32], nonce: [2; 24] };
+        for count in [1, 6, 7, 500] {
+            let mut wire = Vec::new();
+            let mut writer = SecureWriter::new(&mut wire, &key);
+            for _ in 0..count {
+                writer.write_all(&[7; 600]).await.unwrap();
+            }
+            writer.flush().await.unwrap();
+            let boxes = (count * 600usize).div_ceil(MAX_BODY);
+            assert_eq!(wire.len(), count * 600 + boxes * HEADER, "{count} writes");
         }
     });
 }
