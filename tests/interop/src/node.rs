@@ -130,6 +130,11 @@ impl SbotNode {
         })
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         self.process.log()

@@ -121,6 +121,11 @@ impl JsPeer {
         }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
     /// Ends it and waits until it has ended.
     ///
     /// # Errors
