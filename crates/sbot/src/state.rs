@@ -19,7 +19,7 @@ const NOTE_LENGTH: usize = 40;
 const CACHE_BYTES: usize = 1 << 20;
 
 /// The database of small state.
-pub struct State {
+pub(crate) struct State {
     database: Database,
 }
 
@@ -28,7 +28,7 @@ impl State {
     ///
     /// # Errors
     /// If the file can't be opened or isn't ours; the caller may move it aside and start anew.
-    pub fn open(path: &Path) -> Result<State, redb::Error> {
+    pub(crate) fn open(path: &Path) -> Result<State, redb::Error> {
         let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
         let write = database.begin_write()?;
         write.open_table(CLOCKS)?;
@@ -41,7 +41,7 @@ impl State {
     ///
     /// # Errors
     /// If the database can't be read.
-    pub fn clock(&self, peer: &FeedId) -> Result<Vec<(FeedId, i64)>, redb::Error> {
+    pub(crate) fn clock(&self, peer: &FeedId) -> Result<Vec<(FeedId, i64)>, redb::Error> {
         let read = self.database.begin_read()?;
         let table = read.open_table(CLOCKS)?;
         let Some(bytes) = table.get(peer.as_bytes())? else { return Ok(Vec::new()) };
@@ -59,7 +59,7 @@ impl State {
     ///
     /// # Errors
     /// If the database can't be written, on a full disk for one: what was saved before stays.
-    pub fn save_clock(&self, peer: &FeedId, notes: &[(FeedId, i64)]) -> Result<(), redb::Error> {
+    pub(crate) fn save_clock(&self, peer: &FeedId, notes: &[(FeedId, i64)]) -> Result<(), redb::Error> {
         let mut bytes = Vec::with_capacity(notes.len() * NOTE_LENGTH);
         for (feed, note) in notes {
             bytes.extend_from_slice(feed.as_bytes());
@@ -75,7 +75,7 @@ impl State {
     ///
     /// # Errors
     /// If the database can't be read.
-    pub fn value(&self, name: &str) -> Result<Option<Vec<u8>>, redb::Error> {
+    pub(crate) fn value(&self, name: &str) -> Result<Option<Vec<u8>>, redb::Error> {
         let read = self.database.begin_read()?;
         let table = read.open_table(VALUES)?;
         Ok(table.get(name)?.map(|value| value.value().to_vec()))
@@ -85,7 +85,7 @@ impl State {
     ///
     /// # Errors
     /// If the database can't be written: the former value stays.
-    pub fn save_value(&self, name: &str, value: &[u8]) -> Result<(), redb::Error> {
+    pub(crate) fn save_value(&self, name: &str, value: &[u8]) -> Result<(), redb::Error> {
         let write = self.database.begin_write()?;
         write.open_table(VALUES)?.insert(name, value)?;
         write.commit()?;
