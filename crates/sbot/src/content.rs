@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use memchr::memmem;
-pub use sbot_feed::content_of as raw_content;
+pub(crate) use sbot_feed::content_of as raw_content;
 use sbot_feed::{BlobId, FeedId, MsgId};
 use serde_json::value::RawValue;
 
@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 ///
 /// Such a text is base64 and a suffix, so it holds no escapes.
 #[must_use]
-pub fn boxed(content: &[u8]) -> Option<&str> {
+pub(crate) fn boxed(content: &[u8]) -> Option<&str> {
     let inner = content.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     std::str::from_utf8(inner).ok()
 }
@@ -33,20 +33,20 @@ fn string(raw: &RawValue) -> Option<String> {
 
 /// The content's `type`.
 #[must_use]
-pub fn kind(content: &[u8]) -> Option<String> {
+pub(crate) fn kind(content: &[u8]) -> Option<String> {
     string(members(content)?.get("type")?)
 }
 
 /// A quick look: whether the content can be of the type whose JSON text is `quoted`. Says yes too often, never no wrongly.
 #[must_use]
-pub fn may_be_of_type(content: &[u8], quoted: &[u8]) -> bool {
+pub(crate) fn may_be_of_type(content: &[u8], quoted: &[u8]) -> bool {
     memmem::find_iter(content, b"\"type\":")
         .any(|at| content.get(at + b"\"type\":".len()..).is_some_and(|rest| rest.starts_with(quoted)))
 }
 
 /// Whether a string is a link: the id of a feed, a message or a blob, maybe followed by `?` and a query.
 #[must_use]
-pub fn is_link(text: &str) -> bool {
+pub(crate) fn is_link(text: &str) -> bool {
     let id = text.split_once('?').map_or(text, |(id, _)| id);
     match id.as_bytes().first() {
         Some(b'@') => id.parse::<FeedId>().is_ok(),
