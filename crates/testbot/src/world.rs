@@ -58,7 +58,7 @@ impl World {
             .without_socket();
         config.peers.autostart = false;
         config.peers.local = false;
-        Setup { name: name.to_owned(), config, directory: Arc::clone(&self.directory) }
+        Setup { name: name.to_owned(), config, _directory: Arc::clone(&self.directory) }
     }
 
     /// A peer that knows the network's key and does as the test tells.
@@ -92,7 +92,8 @@ fn keypair(name: &str) -> Keypair {
 pub struct Setup {
     name: String,
     config: Config,
-    directory: Arc<TempDir>,
+    /// Keeps it from being removed.
+    _directory: Arc<TempDir>,
 }
 
 impl Setup {

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use sbot_feed::{FeedId, Keypair, Message};
 use sbot_rpc::Body;
 use sbot_testbot::feeds::{Author, keypair};
-use sbot_testbot::{EbtPeer, TestNode, World, post};
+use sbot_testbot::{EbtPeer, PATIENCE, TestNode, World, post};
 use serde_json::json;
+use tokio::time::timeout;
 
 /// Longest message, in UTF-16 units of its two-space JSON (ssb-validate).
 const LONGEST: usize = 8192;
@@ -305,4 +306,16 @@ async fn a_peer_that_hangs_up_in_the_middle_of_a_feed_costs_nothing() -> Result<
     scene.liar.peer.close("enough");
     scene.healed_by_another(&feed).await?;
     scene.node.is_well().await
+}
+
+#[tokio::test]
+async fn a_stream_of_nothing_but_the_unasked_is_given_up() -> Result<()> {
+    let (wanted, unasked) = (Feed::new(14, 1)?, Feed::new(15, 1)?);
+    let mut scene = Scene::new(wanted.id(), 1, &[]).await?;
+    let flood = async { while scene.liar.message(&unasked.messages[0]).await.is_ok() {} };
+    timeout(PATIENCE, flood).await?;
+    assert!(!scene.liar.peer.is_closed(), "the connection may serve for something else");
+    assert!(scene.node.store().is_empty());
+    scene.node.is_well().await?;
+    scene.healed_by_another(&wanted).await
 }

@@ -50,31 +50,39 @@ async fn inside() -> Result<()> {
     peer.take_in(known).await?;
     node.call("replicate.request", &json!([feed, true])).await?;
     peer.call("replicate.request", &json!([feed, true])).await?;
+    node.call("replicate.request", &json!([peer.id(), true])).await?;
+    node.connect(&peer).await?;
 
     let log = node.setup().segments()?.pop().context("no log")?;
     limit(Some(std::fs::metadata(&log)?.len() + ROOM))?;
-    let error = node.publish(post("no room for this")).await.unwrap_err().to_string();
+    let error = node.publish(post("no room for this")).await.err().context("published without room")?.to_string();
     assert!(error.contains("can't write") && error.contains(&log.display().to_string()), "{error}");
     assert_eq!(node.has(node.id()), 3, "what was refused is not there");
 
     // It goes on to serve, and a message from a peer that can't be stored is no message lost.
     node.is_well().await?;
     assert_eq!(node.feed(feed)?.len(), 50);
-    let refused = node.store().ingest(network.grow(1)?).await;
+    let refused = node.store().ingest(network.clone().grow(1)?).await;
     assert!(format!("{refused:?}").contains("Store("), "{refused:?}");
     assert_eq!(node.has(feed), 50);
-    let again = node.publish(post("still no room")).await;
-    assert!(again.is_err());
+    assert!(node.publish(post("still no room")).await.is_err());
+    // What comes over the open link can't be stored either; the peer has it for later.
+    peer.posts(2).await?;
+    assert_eq!(node.has(peer.id()), 0);
 
     limit(None)?;
     let message = node.publish(post("room again")).await?;
     assert_eq!(message["value"]["sequence"], 4);
     assert_eq!(node.has(node.id()), 4);
     node.is_well().await?;
+    peer.take_in(network.grow(10)?).await?;
+    node.disconnect(&peer).await?;
     node.connect(&peer).await?;
+    node.until_has(feed, 60).await?;
+    node.until_has(peer.id(), 2).await?;
 
     let node = node.restart().await?;
-    assert_eq!((node.has(node.id()), node.has(feed)), (4, 50));
+    assert_eq!((node.has(node.id()), node.has(feed)), (4, 60));
     assert!(node.store().damage().is_empty());
     node.is_well().await
 }
