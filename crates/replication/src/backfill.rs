@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::{AbortHandle, Id, JoinSet};
 
 use crate::ebt::{Event, Item, Outcome, read_item};
-use crate::history::{Ask, Plan};
+use crate::history::{Ask, End, Plan};
 use crate::link::{BATCH, BATCH_BYTES, outcome};
 use crate::replicator::Replicator;
 
@@ -30,7 +30,7 @@ const MAX_STRANGE: usize = 64;
 /// The feeds whose streams are open, by their tasks.
 #[derive(Default)]
 struct Open {
-    tasks: JoinSet<bool>,
+    tasks: JoinSet<End>,
     feeds: HashMap<Id, FeedId>,
     handles: HashMap<FeedId, AbortHandle>,
 }
@@ -55,10 +55,10 @@ impl Replicator {
             let wait = plan.wake_at().map(|time| Duration::from_millis(time.saturating_sub(self.0.now())));
             tokio::select! {
                 Some(ended) = open.tasks.join_next_with_id() => {
-                    let (task, well) = ended.unwrap_or_else(|error| (error.id(), false));
+                    let (task, how) = ended.unwrap_or_else(|error| (error.id(), End::Broken));
                     if let Some(feed) = open.feeds.remove(&task) {
                         open.handles.remove(&feed);
-                        plan.ended(&feed, well);
+                        plan.ended(&feed, how, self.0.now());
                     }
                 }
                 change = changes.recv() => match change {
@@ -77,25 +77,25 @@ impl Replicator {
         }
     }
 
-    /// Reads one stream into the store; answers whether it ended well and all it brought was good.
-    async fn fetch(&self, id: FeedId, peer: &Peer, ask: Ask) -> bool {
+    /// Reads one stream into the store.
+    async fn fetch(&self, id: FeedId, peer: &Peer, ask: Ask) -> End {
         let seq = self.0.store.tip(&ask.feed).map_or(0, |tip| tip.sequence) + 1;
         let options = [Options { id: ask.feed, seq, live: ask.live, keys: false }];
         let mut source = match peer.source("createHistoryStream", &options).await {
             Ok(source) => source,
             Err(error) => {
                 tracing::debug!(peer = %id, feed = %ask.feed, %error, "createHistoryStream can't be called");
-                return false;
+                return End::Broken;
             }
         };
         let (mut items, mut strange) = (Vec::new(), 0);
         loop {
             match source.recv_many(&mut items).await {
-                Ok(0) => return true,
+                Ok(0) => return End::Well,
                 Ok(_) => {}
                 Err(error) => {
                     tracing::debug!(peer = %id, feed = %ask.feed, %error, "a history stream failed");
-                    return false;
+                    return End::Broken;
                 }
             }
             let (mut batch, mut size) = (Vec::new(), 0);
@@ -107,37 +107,42 @@ impl Replicator {
                     }
                     None => strange += 1,
                 }
-                if (batch.len() >= BATCH || size >= BATCH_BYTES) && !self.store(id, &ask.feed, &mut batch).await {
-                    return false;
+                if batch.len() >= BATCH || size >= BATCH_BYTES {
+                    size = 0;
+                    if let Some(end) = self.store(id, &ask.feed, &mut batch).await {
+                        return end;
+                    }
                 }
-                size = if batch.is_empty() { 0 } else { size };
             }
-            if strange > MAX_STRANGE || !self.store(id, &ask.feed, &mut batch).await {
-                return false;
+            if strange > MAX_STRANGE {
+                return End::Bad;
+            }
+            if let Some(end) = self.store(id, &ask.feed, &mut batch).await {
+                return end;
             }
         }
     }
 
-    /// Hands a batch to the store; answers whether to go on.
-    async fn store(&self, peer: FeedId, feed: &FeedId, batch: &mut Vec<(u64, Bytes)>) -> bool {
+    /// Hands a batch to the store; answers how the stream is to end, if it is.
+    async fn store(&self, peer: FeedId, feed: &FeedId, batch: &mut Vec<(u64, Bytes)>) -> Option<End> {
         if batch.is_empty() {
-            return true;
+            return None;
         }
         let (sequences, batch): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
         let done = self.0.store.ingest(batch).await;
-        let (mut have, mut event, mut good) = (0, None, true);
+        let (mut have, mut event, mut end) = (0, None, None);
         for (sequence, ingested) in sequences.into_iter().zip(done) {
             match outcome(ingested) {
                 Ok(Outcome::Stored | Outcome::Duplicate) => have = have.max(sequence),
-                // came after one that is not good
-                Ok(Outcome::Gap { .. }) => good = false,
+                // the peer left some out, or they weren't stored
+                Ok(Outcome::Gap { .. }) => end = Some(End::Broken),
                 Ok(Outcome::Fork) => event = event.or(Some(Event::Forked { feed: *feed, peer, sequence })),
                 Ok(Outcome::Invalid { error }) => {
                     event = event.or(Some(Event::Invalid { feed: *feed, peer, sequence, error }));
                 }
                 Err(error) => {
                     tracing::error!(%peer, %feed, error, "messages can't be stored");
-                    good = false;
+                    end = Some(End::Broken);
                 }
             }
         }
@@ -145,11 +150,11 @@ impl Replicator {
             core.ebt.appended(feed, have, now);
             core.ebt.spread(now);
         });
-        good &= event.is_none();
         if let Some(event) = event {
             self.0.tell(event);
+            end = Some(End::Bad);
         }
-        good
+        end
     }
 }
 

@@ -16,7 +16,7 @@ pub const CATCHING_UP: usize = 16;
 /// Live streams that are open at a time: peers of our kind take 1,024 calls, and something has to remain for others.
 pub const LIVE: usize = 800;
 
-/// How often a feed without a live stream is asked for, in ms.
+/// How soon a feed is asked for again that has no live stream, or whose stream ended, in ms.
 pub const AGAIN: u64 = 60_000;
 
 /// One stream to open.
@@ -28,6 +28,17 @@ pub struct Ask {
     pub live: bool,
 }
 
+/// How a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// By the peer, and all it brought was good.
+    Well,
+    /// By an error of theirs or ours that has nothing to do with the messages.
+    Broken,
+    /// What it brought was no good.
+    Bad,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Waiting,
@@ -36,7 +47,7 @@ enum Stage {
     Live,
     /// To be asked again at this time.
     Later(u64),
-    /// The peer's messages were no good, or the stream failed.
+    /// The peer's messages were no good.
     Failed,
     /// Open, but to be forgotten once it ends.
     Unwanted,
@@ -125,16 +136,21 @@ impl Plan {
                 self.live += 1;
                 return Some(Ask { feed, live: true });
             }
-            *stage = Stage::Later(now + AGAIN);
-            self.later.entry(now + AGAIN).or_default().push(feed);
+            self.later(feed, now);
         }
         None
     }
 
-    /// A stream has ended; `well` if all it brought was good and the peer ended it.
-    pub fn ended(&mut self, feed: &FeedId, well: bool) {
+    fn later(&mut self, feed: FeedId, now: u64) {
+        self.feeds.insert(feed, Stage::Later(now + AGAIN));
+        self.later.entry(now + AGAIN).or_default().push(feed);
+    }
+
+    /// A stream has ended, at this time (ms).
+    pub fn ended(&mut self, feed: &FeedId, how: End, now: u64) {
         let Some(stage) = self.feeds.get_mut(feed) else { return };
-        match *stage {
+        let was = *stage;
+        match was {
             Stage::CatchingUp => self.catching_up -= 1,
             Stage::Live => self.live -= 1,
             Stage::Unwanted => {
@@ -144,11 +160,14 @@ impl Plan {
             }
             _ => return,
         }
-        if !well || *stage == Stage::Live {
-            *stage = Stage::Failed;
-        } else {
-            *stage = Stage::ToBeLive;
-            self.to_be_live.push_back(*feed);
+        match how {
+            End::Bad => *stage = Stage::Failed,
+            End::Well if was == Stage::CatchingUp => {
+                *stage = Stage::ToBeLive;
+                self.to_be_live.push_back(*feed);
+            }
+            // live streams don't end by themselves
+            End::Well | End::Broken => self.later(*feed, now),
         }
     }
 
@@ -193,7 +212,7 @@ mod tests {
             }
             assert!(open.len() <= CATCHING_UP);
             let Some(feed) = open.pop_front() else { break };
-            plan.ended(&feed, true);
+            plan.ended(&feed, End::Well, 0);
         }
         assert_eq!(asked.len(), 80);
         assert_eq!(plan.open(), 40);
@@ -209,7 +228,7 @@ mod tests {
         while let Some(ask) = plan.next(0) {
             asked += 1;
             if !ask.live {
-                plan.ended(&ask.feed, true);
+                plan.ended(&ask.feed, End::Well, 0);
             }
         }
         assert_eq!(asked, usize::from(count) + LIVE);
@@ -220,11 +239,14 @@ mod tests {
     }
 
     #[test]
-    fn a_feed_whose_stream_failed_is_left_alone() {
+    fn a_feed_whose_messages_are_no_good_is_left_alone_and_one_whose_stream_broke_is_asked_again() {
         let mut plan = Plan::new();
         plan.want(id(1));
         assert_eq!(plan.next(0), Some(Ask { feed: id(1), live: false }));
-        plan.ended(&id(1), false);
+        plan.ended(&id(1), End::Broken, 5);
+        assert_eq!(plan.next(AGAIN), None);
+        assert_eq!(plan.next(AGAIN + 5), Some(Ask { feed: id(1), live: false }));
+        plan.ended(&id(1), End::Bad, 0);
         plan.want(id(1));
         assert_eq!(plan.next(1_000_000), None);
     }
@@ -248,7 +270,7 @@ mod tests {
                     3 => now += 30_000,
                     _ => if let Some(at) = open.iter().position(|open| *open == id(feed)) {
                         open.swap_remove(at);
-                        plan.ended(&id(feed), feed % 3 != 0);
+                        plan.ended(&id(feed), [End::Well, End::Broken, End::Bad][usize::from(feed % 3)], now);
                     },
                 }
                 prop_assert_eq!(plan.open(), open.len());

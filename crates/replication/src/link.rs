@@ -48,9 +48,9 @@ pub(crate) enum LinkError {
     /// Nothing that comes was asked for.
     #[error("{MAX_STRANGE} items in a row were neither notes nor messages that were asked for")]
     Strange,
-    /// We can't store anything.
-    #[error("messages can't be stored: {0}")]
-    Store(String),
+    /// We can't read the log.
+    #[error("messages can't be read: {0}")]
+    Read(String),
     /// The peer has opened another one, or may not have one any more.
     #[error("reconnected to peer")]
     Replaced,
@@ -119,7 +119,7 @@ impl Replicator {
         };
         let (result, spoke) = self.exchange(id, true, Incoming::Called(source), Outgoing::Called(sink)).await;
         match result {
-            Err(error @ (LinkError::Strange | LinkError::Store(_))) => tracing::warn!(peer = %id, %error, "EBT ended"),
+            Err(error @ (LinkError::Strange | LinkError::Read(_))) => tracing::warn!(peer = %id, %error, "EBT ended"),
             Err(error) => tracing::debug!(peer = %id, %error, spoke, "EBT ended"),
             Ok(()) => tracing::debug!(peer = %id, spoke, "EBT ended"),
         }
@@ -179,7 +179,7 @@ impl<'a> Open<'a> {
         let result = loop {
             tokio::select! {
                 biased;
-                (sent, done) = under_way.next(), if under_way.any() => self.settle(&sent, done)?,
+                (sent, done) = under_way.next(), if under_way.any() => self.settle(&sent, done),
                 count = from.recv_many(&mut items), if under_way.0.len() < UNDER_WAY => match count {
                     Ok(0) => break Ok(()),
                     Ok(_) => {
@@ -193,7 +193,7 @@ impl<'a> Open<'a> {
         // what was handed over is stored, and the clock should know
         while under_way.any() {
             let (sent, done) = under_way.next().await;
-            self.settle(&sent, done)?;
+            self.settle(&sent, done);
         }
         result
     }
@@ -246,10 +246,10 @@ impl<'a> Open<'a> {
         if *strange > MAX_STRANGE { Err(LinkError::Strange) } else { Ok(()) }
     }
 
-    /// Tells the state machine what became of a batch.
-    fn settle(&self, sent: &[(FeedId, u64)], done: Vec<Ingested>) -> Result<(), LinkError> {
+    /// Tells the state machine what became of a batch. What our own disk didn't take is asked for again later.
+    fn settle(&self, sent: &[(FeedId, u64)], done: Vec<Ingested>) {
+        let mut failed = None;
         self.inner.with(|core, now| {
-            let mut failed = None;
             for ((author, sequence), ingested) in sent.iter().zip(done) {
                 match outcome(ingested) {
                     Ok(outcome) => core.ebt.outcome(self.link, author, *sequence, outcome, now),
@@ -257,8 +257,10 @@ impl<'a> Open<'a> {
                 }
             }
             core.ebt.spread(now);
-            failed.map_or(Ok(()), |error| Err(LinkError::Store(error)))
-        })
+        });
+        if let Some(error) = failed {
+            tracing::error!(peer = %self.peer, error, "messages can't be stored");
+        }
     }
 
     async fn write(&self, mut to: Outgoing) -> Result<(), LinkError> {
@@ -277,7 +279,7 @@ impl<'a> Open<'a> {
                 to.send_many(bodies).await?;
             }
             if let Some(reading) = reading {
-                let (bodies, short) = reading.await.map_err(|error| LinkError::Store(error.to_string()))?;
+                let (bodies, short) = reading.await.map_err(|error| LinkError::Read(error.to_string()))?;
                 if !short.is_empty() {
                     self.inner.with(|core, _| short.iter().for_each(|feed| core.ebt.failed_run(self.link, feed)));
                 }

@@ -179,6 +179,7 @@ impl Ebt {
         }
         feed.have = sequence;
         feed.moved = feed.moved.max(now);
+        feed.repeats = 0;
         if !feed.touched {
             feed.touched = true;
             self.touched.push(number);
@@ -198,9 +199,15 @@ impl Ebt {
             return;
         }
         rep.gap = feed.have;
-        rep.set(RESTART, true);
+        self.restart(link.slot, number);
+    }
+
+    /// Asks a feed's source to start over from where we are.
+    pub(super) fn restart(&mut self, slot: u32, number: u32) {
+        let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { return };
+        peer.rep_mut(number).set(RESTART, true);
         peer.say(number);
-        self.wake(link.slot);
+        self.wake(slot);
     }
 
     fn fail(&mut self, link: Link, number: u32, now: u64, event: impl FnOnce(FeedId, FeedId) -> Event) {

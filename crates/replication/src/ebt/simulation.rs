@@ -22,6 +22,8 @@ struct Node {
     ebt: Ebt,
     log: HashMap<FeedId, u64>,
     clocks: HashMap<FeedId, Vec<(FeedId, i64)>>,
+    /// Its disk is full.
+    full: bool,
 }
 
 /// A connection: its ends and what is under way to each.
@@ -49,6 +51,7 @@ impl World {
                 ebt: Ebt::new(id(number), 0, Settings::default()),
                 log: HashMap::new(),
                 clocks: HashMap::new(),
+                full: false,
             })
             .collect();
         World { nodes, wires: Vec::new(), now: 0, written: vec![0; count], delivered: 0 }
@@ -162,7 +165,7 @@ impl World {
             }
             Sent::Message(feed, sequence) => {
                 self.delivered += 1;
-                if node.ebt.accept(link, &feed, sequence, self.now) == Accept::Take {
+                if node.ebt.accept(link, &feed, sequence, self.now) == Accept::Take && !node.full {
                     let have = node.log.entry(feed).or_insert(0);
                     let outcome = if sequence == *have + 1 {
                         *have = sequence;
@@ -226,6 +229,7 @@ enum Act {
     Want(usize, u8),
     Unwant(usize, u8),
     Restore(usize, bool),
+    Full(usize, bool),
     Emit(usize, usize),
     Deliver(usize, usize),
     Wait,
@@ -239,7 +243,8 @@ fn acts(nodes: usize) -> impl Strategy<Value = Vec<Act>> {
         4 => node.clone().prop_map(Act::Append),
         3 => (node.clone(), 0..nodes as u8).prop_map(|(node, feed)| Act::Want(node, feed)),
         1 => (node.clone(), 0..nodes as u8).prop_map(|(node, feed)| Act::Unwant(node, feed)),
-        1 => (node, any::<bool>()).prop_map(|(node, clocks)| Act::Restore(node, clocks)),
+        1 => (node.clone(), any::<bool>()).prop_map(|(node, clocks)| Act::Restore(node, clocks)),
+        1 => (node, any::<bool>()).prop_map(|(node, full)| Act::Full(node, full)),
         12 => (0..9usize, 0..2usize).prop_map(|(wire, side)| Act::Emit(wire, side)),
         20 => (0..9usize, 0..2usize).prop_map(|(wire, side)| Act::Deliver(wire, side)),
         1 => Just(Act::Wait),
@@ -266,6 +271,7 @@ proptest! {
                 Act::Want(node, feed) => world.want(node, feed, true),
                 Act::Unwant(node, feed) if !all => world.want(node, feed, false),
                 Act::Restore(node, clocks) => world.restore(node, clocks),
+                Act::Full(node, full) => world.nodes[node].full = full,
                 Act::Emit(wire, side) => { world.emit(wire, side); }
                 Act::Deliver(wire, side) => { world.deliver(wire, side); }
                 Act::Wait => {
@@ -276,6 +282,7 @@ proptest! {
                 _ => {}
             }
         }
+        world.nodes.iter_mut().for_each(|node| node.full = false);
         world.settle();
         world.check();
     }

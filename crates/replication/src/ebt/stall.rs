@@ -2,9 +2,12 @@
 
 use super::state::{Ebt, shared};
 
+/// The same source is asked anew after 1, 2, 4, … times the patience, up to 2 to this power.
+const MAX_DOUBLINGS: u32 = 6;
+
 impl Ebt {
     /// Time passes: call this about once a second. Feeds whose source has more and doesn't send it go to the next peer
-    /// that has more, in turns.
+    /// that has more, in turns; if there is none, the same one is asked anew.
     pub fn tick(&mut self, now: u64) {
         for number in 0..self.feeds.len() as u32 {
             let Some(feed) = self.feeds.get(number as usize) else { continue };
@@ -26,6 +29,15 @@ impl Ebt {
             if let Some(next) = next {
                 self.give_time(next, now);
                 self.set_source(number, Some(next), now);
+                continue;
+            }
+            let patience = self.settings.feed_stall << feed.repeats.min(MAX_DOUBLINGS);
+            if ahead && now.saturating_sub(feed.moved) >= patience {
+                if let Some(feed) = self.feeds.get_mut(number as usize) {
+                    feed.moved = now;
+                    feed.repeats += 1;
+                }
+                self.restart(source, number);
             }
         }
         self.expire_claims(now);

@@ -23,7 +23,8 @@ pub(super) const REFUSED: i32 = -1;
 pub struct Settings {
     /// A peer that has more of a feed and sends nothing for so long loses it to another (the reference's `timeout`).
     pub stall: u64,
-    /// So does one that sends other feeds but not this one.
+    /// So does one that sends other feeds but not this one. If nobody else has more, the same peer is asked anew: it may
+    /// have lost the request, or we the messages. That is repeated ever more rarely.
     pub feed_stall: u64,
     /// For so long without news, a peer's claim to have more of our own feed is believed.
     pub own_claim: u64,
@@ -150,6 +151,8 @@ pub(super) struct Feed {
     pub(super) source: Option<u32>,
     /// When it last got longer or changed its source, in ms.
     pub(super) moved: u64,
+    /// How often the same source was asked anew since it last got longer.
+    pub(super) repeats: u32,
     /// Got longer, and peers haven't been told yet.
     pub(super) touched: bool,
 }

@@ -213,6 +213,28 @@ fn a_source_that_doesnt_deliver_is_replaced_in_turns() {
 }
 
 #[test]
+fn the_only_source_is_asked_anew_ever_more_rarely() {
+    let mut node = ebt(&[(1, 5)]);
+    let link = node.connect(id(7), false, &[], 0);
+    said(&mut node, link);
+    node.heard(link, &notes(&[(1, 40)]), 0);
+    let mut asked = Vec::new();
+    for second in 1..=200 {
+        node.tick(second * 1_000);
+        if let Some(stop) = said(&mut node, link) {
+            assert_eq!((Some(stop), said(&mut node, link)), (says(&[(1, 11)]), says(&[(1, 10)])));
+            asked.push(second);
+        }
+    }
+    assert_eq!(asked, [20, 60, 140]);
+    node.appended(&id(1), 6, 200_000);
+    node.tick(219_000);
+    assert_eq!(said(&mut node, link), None);
+    node.tick(220_000);
+    assert_eq!(said(&mut node, link), says(&[(1, 13)]));
+}
+
+#[test]
 fn a_message_that_wasnt_asked_for_is_not_taken() {
     let mut node = ebt(&[(1, 5)]);
     let link = node.connect(id(7), false, &[], 0);

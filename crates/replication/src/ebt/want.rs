@@ -82,7 +82,7 @@ impl Ebt {
         // wants come from the graph and from clients: there are never 2^32
         let number = self.feeds.len() as u32;
         self.numbers.insert(id, number);
-        self.feeds.push(Feed { id, have: 0, wanted: false, source: None, moved: 0, touched: false });
+        self.feeds.push(Feed { id, have: 0, wanted: false, source: None, moved: 0, repeats: 0, touched: false });
         for peer in self.peers.iter_mut().flatten() {
             let blocked = self.blocks.get(&peer.id).is_some_and(|authors| authors.contains(&id));
             let known = peer.elsewhere.remove(&id);
