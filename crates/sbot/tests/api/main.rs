@@ -1,5 +1,7 @@
 //! What clients and peers get from the methods, over a real log.
 
+#![allow(clippy::unwrap_used)]
+
 mod world;
 
 use bytes::Bytes;

@@ -23,7 +23,9 @@ cargo bench -p sbot-interop [-- OPTIONS]
   --quick      10,000 messages instead of 100,000, and nothing with a million
   --only NAME  one experiment, may be given again: import sync log whoami start million";
 
-const EXPERIMENTS: [(&str, fn(&mut Bench) -> Result<()>); 6] = [
+type Experiment = fn(&mut Bench) -> Result<()>;
+
+const EXPERIMENTS: [(&str, Experiment); 6] = [
     ("import", Bench::import),
     ("sync", Bench::syncs),
     ("log", Bench::log_stream),
