@@ -6,14 +6,15 @@
 //! Sources: `ssb-blobs/inject.js`, `multiblob/index.js`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sbot_blobs::{CHUNK, Request, TooMany, Wants, is_empty_blob};
 use sbot_feed::BlobId;
 use sbot_rpc::{Body, Call, Inlet, Outlet, Registry};
 use sbot_store::{BlobMeta, BlobStore};
 use serde_json::{Map, Value, json};
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 
 use super::args::{Args, blob_id, field, truthy};
 use super::failure::Failure;
@@ -38,25 +39,52 @@ pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Re
     let ctx = Arc::clone(ctx);
     registry.sink("blobs.add", move |call: Call<Caller>, mut input| {
         let ctx = Arc::clone(&ctx);
-        outlive(async move { Ok(add(&ctx, &Args::parse(&call.args)?, &mut input).await?) })
+        let under_way = UnderWay::new(&ctx.blobs);
+        outlive(async move {
+            let added = add(&ctx, &Args::parse(&call.args)?, &mut input).await;
+            drop(under_way);
+            Ok(added?)
+        })
     })
 }
 
 /// News that a slow reader of wants may be behind.
 const BACKLOG: usize = 1024;
 
+/// How long a question about a blob that isn't here waits for blobs that are being added. A client goes on as soon as it
+/// has sent a blob, since its sink tells it nothing; what it asks next should find the blob there.
+const SETTLE: Duration = Duration::from_secs(2);
+
 /// The blobs, and what is looked for.
 pub struct Blobs {
     store: BlobStore,
     wants: parking_lot::Mutex<Wants>,
     news: broadcast::Sender<BlobId>,
+    under_way: watch::Sender<usize>,
+}
+
+/// Counts one blob that is being added.
+struct UnderWay(Arc<Blobs>);
+
+impl UnderWay {
+    fn new(blobs: &Arc<Blobs>) -> Self {
+        blobs.under_way.send_modify(|count| *count += 1);
+        Self(Arc::clone(blobs))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Blobs {
     /// Serves what `store` holds.
     #[must_use]
     pub fn new(store: BlobStore) -> Self {
-        Self { store, wants: parking_lot::Mutex::default(), news: broadcast::Sender::new(BACKLOG) }
+        let (news, under_way) = (broadcast::Sender::new(BACKLOG), watch::Sender::new(0));
+        Self { store, wants: parking_lot::Mutex::default(), news, under_way }
     }
 
     /// The blobs' bytes.
@@ -69,6 +97,24 @@ impl Blobs {
     #[must_use]
     pub fn notes(&self) -> Map<String, Value> {
         self.wants.lock().notes()
+    }
+
+    /// Waits until blobs that are being added are there, unless all of `ids` are anyway. No ids are all blobs.
+    async fn settle(&self, ids: &[BlobId]) -> Result<(), Failure> {
+        let mut under_way = self.under_way.subscribe();
+        if *under_way.borrow_and_update() == 0 {
+            return Ok(());
+        }
+        let (store, asked) = (self.store.clone(), ids.to_vec());
+        let missing = blocking(move || {
+            let sizes: Result<Vec<_>, Failure> = asked.iter().map(|id| size_of(&store, id)).collect();
+            Ok::<_, Failure>(asked.is_empty() || sizes?.contains(&None))
+        });
+        if missing.await? {
+            // too slow, or the server is stopping: the answer is what is there by then
+            let _ = tokio::time::timeout(SETTLE, under_way.wait_for(|count| *count == 0)).await;
+        }
+        Ok(())
     }
 
     fn wish(&self, id: BlobId, note: impl Fn(&mut Wants, BlobId) -> Result<bool, TooMany>) -> Result<(), Failure> {
@@ -123,6 +169,10 @@ async fn sizes<T: serde::Serialize + Send + 'static>(
     tell: fn(Option<u64>) -> T,
 ) -> Result<Body, Failure> {
     let asked = asked(args)?;
+    match &asked {
+        Asked::One(id) => ctx.blobs.settle(&[*id]).await?,
+        Asked::Many(ids) => ctx.blobs.settle(ids).await?,
+    }
     let store = ctx.blobs.store.clone();
     blocking(move || match asked {
         Asked::One(id) => answer(&tell(size_of(&store, &id)?)),
@@ -155,6 +205,7 @@ pub(super) async fn meta(ctx: &Context, args: &Args<'_>) -> Result<Body, Failure
     if is_empty_blob(&id) {
         return answer(&json!({"id": id.to_string(), "size": 0, "ts": 0}));
     }
+    ctx.blobs.settle(&[id]).await?;
     let store = ctx.blobs.store.clone();
     let meta = blocking(move || store.meta(&id)).await?;
     answer(&shown(&meta.ok_or_else(|| Failure::new(format!("there is no blob {id} here")))?))
@@ -163,6 +214,7 @@ pub(super) async fn meta(ctx: &Context, args: &Args<'_>) -> Result<Body, Failure
 /// `blobs.rm(id)`.
 pub(super) async fn rm(ctx: &Context, args: &Args<'_>) -> Result<Body, Failure> {
     let id = required_id(args)?;
+    ctx.blobs.settle(&[id]).await?;
     let store = ctx.blobs.store.clone();
     if !blocking(move || store.rm(&id)).await? {
         return Err(Failure::new(format!("there is no blob {id} here to delete")));
@@ -217,6 +269,7 @@ async fn send(ctx: &Context, request: Request, absent: &str, out: &mut Outlet) -
     if is_empty_blob(&id) {
         return Ok(());
     }
+    ctx.blobs.settle(&[id]).await?;
     let store = ctx.blobs.store.clone();
     let size = blocking(move || size_of(&store, &id)).await?;
     let size = size.ok_or_else(|| Failure::new(absent))?;
@@ -245,6 +298,7 @@ pub(super) async fn ls(ctx: &Context, args: &Args<'_>, out: &mut Outlet) -> Resu
     let show = |meta: &BlobMeta| if long { answer(&shown(meta)) } else { Ok(super::paint::text(&meta.id)) };
     let mut additions = ctx.blobs.store.subscribe();
     if old {
+        ctx.blobs.settle(&[]).await?;
         let store = ctx.blobs.store.clone();
         let all = blocking(move || store.ls()).await?;
         out.send_many(all.iter().map(show).collect::<Result<_, _>>()?).await?;

@@ -364,12 +364,19 @@ async fn a_blob_that_was_sent_whole_is_kept_though_the_client_leaves_at_once() {
     let id = "&pQazhWBAfFoj+J7SrJu2D6N3BeGnnSVdz1oqE52AYdo=.sha256";
     let owner = world.owner();
     let want = async { owner.call("blobs.want", json!([id])).await.unwrap() };
+    let pieces = ["hello ".repeat(10), "world".into()].map(|text| Body::Binary(Bytes::from(text)));
     let add = async {
         let client = world.owner();
-        let pieces = ["hello ".repeat(10), "world".into()].map(|text| Body::Binary(Bytes::from(text)));
         client.pour_and_leave("blobs.add", &pieces).await;
+        client.closed().await;
     };
     assert_eq!(tokio::join!(want, add).0, true);
+    owner.call("blobs.rm", json!([id])).await.unwrap();
+    // asked on the same connection, before the sink has ended
+    let mut sink = owner.sink("blobs.add", json!([])).await;
+    sink.send_many(pieces.to_vec()).await.unwrap();
+    drop(sink);
+    assert_eq!(owner.call("blobs.has", json!([id])).await.unwrap(), true);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -139,6 +139,16 @@ impl Client {
         self.peer.close("done");
     }
 
+    /// A sink.
+    pub(crate) async fn sink(&self, method: &str, args: Value) -> sbot_rpc::Sink {
+        self.peer.sink(method, &args).await.unwrap()
+    }
+
+    /// Waits until the connection is closed.
+    pub(crate) async fn closed(&self) {
+        self.peer.closed().await;
+    }
+
     /// A duplex.
     pub(crate) async fn duplex(&self, method: &str, args: Value) -> (sbot_rpc::Sink, Source) {
         self.peer.duplex(method, &args).await.unwrap()
