@@ -99,7 +99,7 @@ async fn a_wrong_length_in_the_middle_of_the_log_costs_no_more() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_wrong_byte_that_an_old_index_hides_does_no_more_harm() -> Result<()> {
+async fn a_wrong_byte_that_an_old_index_hides_is_told_of_once_it_is_read() -> Result<()> {
     let world = World::new()?;
     let (setup, peer, network) = scene(&world).await?;
     damage(&setup.segments()?[0], |length| length / 2)?;
@@ -112,8 +112,9 @@ async fn a_wrong_byte_that_an_old_index_hides_does_no_more_harm() -> Result<()> 
     }
     let log = node.store().read_log(0, 1000, sbot_store::Direction::Forward)?;
     assert_eq!(log.len(), 299);
+    assert_eq!(node.store().damage().len(), 1, "{}", node.state());
     node.publish(post("still here")).await?;
-    node.is_well().await
+    is_healed(node.stop().await, &peer, &network, false).await
 }
 
 #[tokio::test]
