@@ -1,6 +1,6 @@
 //! Who follows and blocks whom, kept up to date from the contact messages in the log.
 //!
-//! [`Social::start`] reads all contact messages, then follows the log. What changes goes out twice: as
+//! [`Social::load`] reads all contact messages, [`Social::follow`] keeps up with the log. What changes goes out twice: as
 //! [`Social::edges`], one by one, and as [`Social::hops_changes`], which feeds came nearer or went away. Private contact
 //! messages that we can read count too, as in ssb-friends; they are looked for when the log has been quiet for a
 //! moment, because opening them takes long.
