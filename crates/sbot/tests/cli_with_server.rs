@@ -71,7 +71,8 @@ impl World {
     /// Starts a server and waits until it answers.
     fn serve(&self) -> Server {
         let mut command = self.command(&["server", "--host", "127.0.0.1", "--port", "0", "--", "--local", "false"]);
-        let child = command.stdout(Stdio::null()).stderr(fs::File::create(self.file("stderr")).unwrap()).spawn().unwrap();
+        let child =
+            command.stdout(Stdio::null()).stderr(fs::File::create(self.file("stderr")).unwrap()).spawn().unwrap();
         let mut server = Server { child };
         let begin = Instant::now();
         while self.run(&["whoami"]).code != Some(0) {

@@ -177,8 +177,9 @@ fn own_keypair(config: &Config) -> Result<Keypair, Failure> {
 /// What the server said about a call that failed.
 fn failure(method: &str, error: CallError) -> Failure {
     let text = error.to_string();
-    // Ours and ssb-server's wording (muxrpc permissions.js, secret-stack).
-    let refused = ["not allowed", "refused", "whitelist", "blacklist"].iter().any(|word| text.contains(word));
+    // Ours and ssb-server's wording (muxrpc `permissions.js`).
+    let refused = ["is not in list of allowed methods", "is on list of disallowed methods"];
+    let refused = refused.iter().any(|words| text.contains(words));
     Failure::from_error(if refused { Code::Refused } else { Code::Failed }, error).context(method.to_owned())
 }
 
