@@ -268,22 +268,25 @@ impl Bench {
         let node = SbotNode::start(&ours, &self.key)?;
         let mut runs = Vec::new();
         for _ in 0..ROUNDS {
-            let (count, took) = self.runtime.block_on(async {
+            let (count, bytes, took) = self.runtime.block_on(async {
                 let peer = over_socket(&ours).await?;
                 let begin = Instant::now();
                 let mut source = peer.source("createLogStream", &json!([{}])).await?;
-                let (mut items, mut count) = (Vec::new(), 0);
+                let (mut items, mut count, mut bytes) = (Vec::new(), 0, 0);
                 loop {
                     let more = source.recv_many(&mut items).await?;
                     if more == 0 {
                         break;
                     }
                     count += more as u64;
-                    items.clear();
+                    bytes += items.drain(..).map(|item| item.len() as u64).sum::<u64>();
                 }
-                anyhow::Ok((count, begin.elapsed()))
+                anyhow::Ok((count, bytes, begin.elapsed()))
             })?;
             ensure!(count == self.network.messages, "createLogStream had {count}");
+            // The file holds the same lines, but for the times of receipt, and a line break each.
+            let lines = fs::metadata(self.network.log())?.len();
+            ensure!(bytes.abs_diff(lines) < 16 * count, "createLogStream had {bytes} bytes, the file has {lines}");
             runs.push(per_second(count, took));
         }
         let mine = median(runs);
