@@ -1,7 +1,7 @@
 //! Replication: which message goes to whom.
 //!
 //! [`ebt`] and [`history`] decide, without IO: the former for peers that speak epidemic broadcast trees, the latter for
-//! those that only know `createHistoryStream`. [`wants`] says which feeds it is about. [`Replicator`] carries out what
+//! those that only know `createHistoryStream`. [`Wants`] says which feeds it is about. [`Replicator`] carries out what
 //! they decide, over the log and the connections of a node.
 //!
 //! A message from a peer is taken only if its feed is wanted and the peer was told so; it is parsed and verified by the

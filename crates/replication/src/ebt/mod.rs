@@ -1,6 +1,6 @@
 //! Epidemic broadcast trees, version 3: which message goes to whom, over all connections of a node.
 //!
-//! Both sides of a connection tell each other by [notes](notes) how far they are with each feed and whether they want
+//! Both sides of a connection tell each other by [notes] how far they are with each feed and whether they want
 //! what follows; messages come on the same stream. A feed is asked of one peer at a time, its *source*; the others are
 //! told not to send it. They still tell when they have something newer, and if the source then doesn't deliver, another
 //! takes its place. So messages flow along a tree, and the rest of the connections stands by.
