@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use crate::codec::{self, Body, Decoded, Packet};
 use crate::ends::{Inlet, Outlet};
 use crate::error::RpcError;
-use crate::registry::{Handler, Registry};
+use crate::registry::{Handler, Registry, Work};
 use crate::shared::Shared;
 use crate::streams::{Event, Key};
 
@@ -157,12 +157,15 @@ impl<C: Clone + Send + Sync + 'static> Reader<C> {
         };
         let shared = Arc::clone(&self.shared);
         match handler {
-            Handler::Async(handler) => self.calls.spawn(async move {
-                let answer = caught(&name, async { handler(call).await }).await;
-                // Answers wait for room like all data. One goes out even if the outbox has filled up meanwhile.
-                shared.outbox.room().await;
-                shared.answer(key, answer);
-            }),
+            Handler::Async(handler) => {
+                let work = started(&name, || handler(call));
+                self.calls.spawn(async move {
+                    let answer = caught(&name, work).await;
+                    // Answers wait for room like all data. One goes out even if the outbox has filled up meanwhile.
+                    shared.outbox.room().await;
+                    shared.answer(key, answer);
+                })
+            }
             Handler::Source(handler) => {
                 let stream = shared.accept(key);
                 // Nothing to be read: items are dropped, any end is the caller's wish for no more.
@@ -178,22 +181,32 @@ impl<C: Clone + Send + Sync + 'static> Reader<C> {
             }
             Handler::Sink(handler) => {
                 let stream = shared.accept(key);
-                self.calls.spawn(async move {
-                    let inlet = Inlet(Arc::clone(&stream));
-                    stream.end(caught(&name, async { handler(call, inlet).await }).await);
-                })
+                let inlet = Inlet(Arc::clone(&stream));
+                let work = started(&name, || handler(call, inlet));
+                self.calls.spawn(async move { stream.end(caught(&name, work).await) })
             }
             Handler::Duplex(handler) => {
                 let stream = shared.accept(key);
+                let (inlet, outlet) = (Inlet(Arc::clone(&stream)), Outlet(Arc::clone(&stream)));
+                let work = started(&name, || handler(call, inlet, outlet));
                 self.calls.spawn(async move {
-                    let (inlet, outlet) = (Inlet(Arc::clone(&stream)), Outlet(Arc::clone(&stream)));
-                    let done = caught(&name, async { handler(call, inlet, outlet).await }).await;
+                    let done = caught(&name, work).await;
                     stream.pipe.abandon();
                     stream.end(done);
                 })
             }
         };
     }
+}
+
+/// Calls a handler. That happens as soon as its call is read, and not when its future is first polled: a peer that calls
+/// and leaves takes its calls' futures along, but not what the handler itself has begun.
+fn started<T: Send + 'static>(name: &str, handler: impl FnOnce() -> Work<T>) -> Work<T> {
+    catch_unwind(AssertUnwindSafe(handler)).unwrap_or_else(|_| {
+        tracing::error!(method = name, "a handler panicked");
+        let error = RpcError::new(format!("{name}: internal error"));
+        Box::pin(async move { Err(error) })
+    })
 }
 
 /// Runs a handler; if it panics, that is an error of this call alone.

@@ -154,6 +154,24 @@ async fn a_duplex_echoes_and_a_sink_reports_its_end() {
 }
 
 #[tokio::test]
+async fn a_handler_is_called_though_the_caller_leaves_at_once() {
+    let (called, mut calls) = tokio::sync::mpsc::unbounded_channel();
+    let registry = Registry::new().sink("take", move |_, _| {
+        let _ = called.send(());
+        async { Ok(()) }
+    });
+    let (mut wire, ours) = tokio::io::duplex(1 << 16);
+    let _peer = spawn(ours, Arc::new(registry), Limits::default());
+    let mut bytes = BytesMut::new();
+    let body = json("{\"name\":[\"take\"],\"args\":[],\"type\":\"sink\"}");
+    codec::encode(&Packet { request: 1, stream: true, end: false, body }, &mut bytes);
+    codec::encode_goodbye(&mut bytes);
+    wire.write_all(&bytes).await.unwrap();
+    drop(wire);
+    assert_eq!(calls.recv().await, Some(()));
+}
+
+#[tokio::test]
 async fn closing_fails_what_is_open_and_says_goodbye() {
     let (a, b) = pair();
     let mut source = a.source("echo", &[1]).await.unwrap();
