@@ -18,8 +18,11 @@ const pull = load('pull-stream')
 const Client = load('ssb-client')
 
 const PATIENCE = 2000
+// A sink doesn't tell when what was sent is done with.
+const SETTLE = 300
 const dir = option('dir')
-const keys = load('ssb-keys').loadSync(path.join(dir, 'secret'))
+const ssbKeys = load('ssb-keys')
+const keys = ssbKeys.loadSync(path.join(dir, 'secret'))
 const manifest = JSON.parse(fs.readFileSync(path.join(dir, 'manifest.json')))
 const config = { path: dir, remote: option('remote'), caps: { shs: option('network') }, manifest }
 const log = fs.readFileSync(option('log'), 'utf8').split('\n').filter(Boolean).map(line => JSON.parse(line))
@@ -43,7 +46,10 @@ function answerOf (server, call) {
     const result = (err, value) => done(err ? failure(err) : { value: value === undefined ? null : plain(value) })
     try {
       if (call.type === 'async') return method(...call.args, result)
-      if (call.type === 'sink') return pull(pull.values(call.input.map(text => Buffer.from(text))), method(...call.args, result))
+      if (call.type === 'sink') {
+        const sent = (err, value) => setTimeout(result, SETTLE, err, value)
+        return pull(pull.values(call.input.map(text => Buffer.from(text))), method(...call.args, sent))
+      }
       drain = pull.drain(item => { items.push(item) }, err => done(err && err !== true ? failure(err) : { end: true }))
       const stream = method(...call.args)
       pull(call.type === 'duplex' ? stream.source : stream, drain)
@@ -54,7 +60,9 @@ function answerOf (server, call) {
 }
 
 async function main () {
-  const calls = require('./calls')({ self: keys.id, log })
+  const stranger = ssbKeys.generate('ed25519', Buffer.alloc(32, 'a stranger'))
+  const fresh = load('ssb-validate').create(null, stranger, null, { type: 'post', text: 'from afar' }, 1600000000000)
+  const calls = require('./calls')({ self: keys.id, log, fresh })
   const out = fs.openSync(option('out'), 'w')
   for (const call of calls) {
     if (call.hangs && option('hangs') !== 'yes') continue

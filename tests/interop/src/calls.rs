@@ -59,7 +59,7 @@ pub fn compare(theirs: &Answers, ours: &Answers) -> Result<Vec<String>> {
     let mut rest = theirs.all.iter();
     for (call, our) in &ours.all {
         let problem = if is(call, "hangs") {
-            our.get("error").is_none().then(|| "ours has to be an error".to_owned())
+            our.get("timeout").map(|_| "ours doesn't answer".to_owned())
         } else {
             let (same, their) = rest.next().context("ssb-server was asked less")?;
             ensure!(call["method"] == same["method"], "{call} is compared with {same}");
@@ -78,15 +78,14 @@ fn is(call: &Value, flag: &str) -> bool {
 }
 
 fn difference(call: &Value, their: &Value, our: &Value) -> Option<String> {
-    let answered = our.get("timeout").is_none() && our.get("thrown").is_none();
     if is(call, "quirk") || their.get("missing").is_some() {
-        let both_lack_it = their.get("missing").is_some();
-        return (!answered || (our.get("missing").is_some() && !both_lack_it)).then(|| format!("ours is {our}"));
+        let answered = our.get("timeout").is_none() && our.get("thrown").is_none();
+        return (!answered).then(|| format!("ours is {our}"));
     }
     let (their, our) = (plain(call, their), plain(call, our));
     let (their, our) = if is(call, "volatile") { (outline(&their), outline(&our)) } else { (their, our) };
-    (their != our)
-        .then(|| format!("\n    theirs {}\n    ours   {}", shown_from(&their, &our), shown_from(&our, &their)))
+    let same = if is(call, "more") { holds(&our, &their) } else { their == our };
+    (!same).then(|| format!("\n    theirs {}\n    ours   {}", shown_from(&their, &our), shown_from(&our, &their)))
 }
 
 /// The answer without what depends on when and in which order things happened.
@@ -116,17 +115,28 @@ fn forget_receipt(value: &mut Value) {
     }
 }
 
+/// Whether `more` has all that `less` has.
+fn holds(more: &Value, less: &Value) -> bool {
+    match (more, less) {
+        (Value::Object(more), Value::Object(less)) => {
+            less.iter().all(|(name, less)| more.get(name).is_some_and(|more| holds(more, less)))
+        }
+        _ => more == less,
+    }
+}
+
 /// The kind of an answer: which parts it has, and how many items.
 fn outline(answer: &Value) -> Value {
     let Value::Object(parts) = answer else { return Value::Null };
-    let kind = |value: &Value| match value {
-        Value::Array(items) => json!(items.len()),
+    let kind = |name: &str, value: &Value| match value {
+        Value::Array(items) if name == "items" => json!(items.len()),
+        Value::Array(_) => json!("a list"),
         Value::Object(_) => json!("an object"),
         Value::String(_) => json!("a text"),
         Value::Number(_) => json!("a number"),
         other => other.clone(),
     };
-    Value::Object(parts.iter().map(|(name, value)| (name.clone(), kind(value))).collect::<Map<_, _>>())
+    Value::Object(parts.iter().map(|(name, value)| (name.clone(), kind(name, value))).collect::<Map<_, _>>())
 }
 
 /// Longest piece of an answer that is shown.

@@ -144,14 +144,21 @@ impl Query {
     }
 
     /// What to show of links; reads their messages if those are asked for. Blocks.
-    fn show_all(&self, links: &[Link], store: &Store) -> Result<Vec<Body>, Failure> {
+    fn show_all(&self, links: &[Link], store: &Store, boxes: &Boxes) -> Result<Vec<Body>, Failure> {
         links
             .iter()
             .map(|link| {
                 let record = if self.values { store.record(link.number)? } else { None };
-                Ok(self.show(link, record.map(|record| record.value)))
+                Ok(self.show(link, record.map(|record| self.value(&record, boxes))))
             })
             .collect()
+    }
+
+    /// A message's value: without `meta` decrypted if we can, as in ssb-db, whose `format` takes the cyphertext back for
+    /// links with `meta` alone.
+    fn value(&self, record: &Record, boxes: &Boxes) -> Bytes {
+        let plain = if self.meta { None } else { boxes.reveal_record(record) };
+        plain.unwrap_or_else(|| record.value.clone())
     }
 
     fn show(&self, link: &Link, value: Option<Bytes>) -> Body {
@@ -198,8 +205,8 @@ pub(super) async fn stream(ctx: &Context, args: &Args<'_>, out: &mut Outlet) -> 
         let mut links = blocking(move || wanted.all(&store, &boxes, end, options.reverse)).await?;
         while !links.is_empty() {
             let rest = links.split_off(links.len().min(CHUNK));
-            let (query, store) = (Arc::clone(&query), ctx.store.clone());
-            out.send_many(blocking(move || query.show_all(&links, &store)).await?).await?;
+            let (query, store, boxes) = (Arc::clone(&query), ctx.store.clone(), Arc::clone(&ctx.boxes));
+            out.send_many(blocking(move || query.show_all(&links, &store, &boxes)).await?).await?;
             links = rest;
         }
     }
@@ -215,11 +222,11 @@ pub(super) async fn stream(ctx: &Context, args: &Args<'_>, out: &mut Outlet) -> 
     };
     let mut tail = Tail::new(ctx, end, keep);
     while let Some(records) = tail.next(out).await? {
-        let links = records.iter().flat_map(|record| {
-            let value = &record.value;
-            query.links(record, &ctx.boxes).into_iter().map(move |link| (link, value.clone()))
-        });
-        out.send_many(links.map(|(link, value)| query.show(&link, Some(value))).collect()).await?;
+        let links = records
+            .iter()
+            .flat_map(|record| query.links(record, &ctx.boxes).into_iter().map(move |link| (link, record)));
+        let shown = links.map(|(link, record)| query.show(&link, Some(query.value(record, &ctx.boxes))));
+        out.send_many(shown.collect()).await?;
     }
     Ok(())
 }
