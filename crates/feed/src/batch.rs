@@ -2,7 +2,7 @@
 //!
 //! One multi-scalar multiplication checks a batch; signatures of one author share its key, which nearly halves the work
 //! in the shape that replication has. Before it, each signature and key is held to libsodium's rules (see [`crate::keys`]);
-//! when a batch fails, each of its signatures is verified by itself, and that verdict stands.
+//! when a batch fails, its parts are checked, down to each signature by itself, and that verdict stands.
 //!
 //! One case is left in which a batch says yes and libsodium no: R or the key has a torsion component that does not cancel
 //! out. Batches are checked up to the cofactor, single signatures are not. Only the holder of a secret key can make such
@@ -16,11 +16,17 @@ use sha2::{Digest, Sha512};
 use crate::message::{Message, MessageError, Unverified};
 use crate::{FeedId, keys};
 
-/// Signatures in one multiplication. More gain little, and a bad one costs so many single checks.
-const BATCH: usize = 256;
+/// Signatures in one multiplication. More gain little.
+const BATCH: usize = 512;
 
 /// Fewest signatures for which a batch pays.
 const FEWEST: usize = 4;
+
+/// Parts of a batch that are looked at apart when it fails. One bad signature then costs about as much as its batch.
+const PARTS: usize = 4;
+
+/// Most signatures that are verified one by one when their batch fails.
+const SINGLES: usize = 16;
 
 /// Checks the signatures of many messages, on this thread. Order is kept: one result for each.
 ///
@@ -28,14 +34,7 @@ const FEWEST: usize = 4;
 pub fn verify_batch(messages: Vec<Unverified>) -> Vec<Result<Message, MessageError>> {
     let mut verdicts = Vec::with_capacity(messages.len());
     for part in messages.chunks(BATCH) {
-        if part.len() >= FEWEST && all_hold(part) {
-            verdicts.resize(verdicts.len() + part.len(), true);
-        } else {
-            verdicts.extend(part.iter().map(|message| {
-                let (author, signature, signed) = message.parts();
-                keys::verify(author, signed, signature)
-            }));
-        }
+        judge(part, &mut verdicts);
     }
     messages
         .into_iter()
@@ -49,6 +48,21 @@ pub fn verify_batch(messages: Vec<Unverified>) -> Vec<Result<Message, MessageErr
             }
         })
         .collect()
+}
+
+fn judge(messages: &[Unverified], verdicts: &mut Vec<bool>) {
+    if messages.len() >= FEWEST && all_hold(messages) {
+        verdicts.resize(verdicts.len() + messages.len(), true);
+    } else if messages.len() > SINGLES {
+        for part in messages.chunks(messages.len().div_ceil(PARTS)) {
+            judge(part, verdicts);
+        }
+    } else {
+        verdicts.extend(messages.iter().map(|message| {
+            let (author, signature, signed) = message.parts();
+            keys::verify(author, signed, signature)
+        }));
+    }
 }
 
 fn all_hold(messages: &[Unverified]) -> bool {

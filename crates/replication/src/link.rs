@@ -1,7 +1,7 @@
 //! One EBT stream: its tasks for both directions.
 //!
-//! What comes in is sorted into notes and messages, and messages go to the store in batches, of which two are under way:
-//! while one is verified the next gathers, and when both are, nothing more is read from the peer. What goes out is read
+//! What comes in is sorted into notes and messages, and messages go to the store in batches, of which a few are under way:
+//! while some are verified the next gathers, and when all are, nothing more is read from the peer. What goes out is read
 //! from the log in runs, the next ones while the last are being sent. Neither direction waits for the other.
 
 use std::collections::VecDeque;
@@ -28,13 +28,13 @@ pub(crate) const BATCH: usize = 1024;
 pub(crate) const BATCH_BYTES: usize = 768 * 1024;
 
 /// Batches under way to the store.
-const UNDER_WAY: usize = 2;
+const UNDER_WAY: usize = 8;
 
 /// Messages read from the log at once.
-const AT_ONCE: usize = 512;
+const AT_ONCE: usize = 1024;
 
 /// Messages of one feed before the next one has its turn.
-const RUN: usize = 256;
+const RUN: usize = 512;
 
 /// Items in a row that are neither notes nor asked for, after which a stream is given up.
 const MAX_STRANGE: u32 = 16_384;

@@ -2,10 +2,12 @@
 //!
 //! What is under way is bounded in bytes: whoever brings more waits.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rayon::prelude::*;
 use sbot_feed::{FeedId, Message, MsgId, Unverified, parse_message, verify_batch};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -75,8 +77,10 @@ pub(crate) const MAX_JOB: usize = 1024;
 pub(crate) const MAX_JOB_BYTES: usize = 1 << 20;
 /// Messages that are verified together: the more, the more of them share an author, which makes it cheaper.
 const GROUP: usize = 4096;
+/// Threads that gather, each with a group of its own.
+pub(crate) const GATHERING: usize = 2;
 /// Signatures in one batch, at most: as many as [`verify_batch`] takes at once.
-const SIGNATURES: usize = 256;
+const SIGNATURES: usize = 512;
 /// Fewer signatures are not worth another thread.
 const FEWEST: usize = 32;
 
@@ -108,20 +112,65 @@ pub(crate) enum Verdict {
     Done(Ingested),
 }
 
-/// The thread that gathers. It ends when nobody can bring more.
-pub(crate) fn run(shared: &Arc<Shared>, pool: &rayon::ThreadPool, jobs: &Receiver<Job>, commands: &Sender<Command>) {
-    while let Ok(first) = jobs.recv() {
-        let mut count = first.messages.len();
-        let mut group = vec![first];
+/// Where jobs come in and verified groups go out, shared by the threads that gather: while one group's last signatures
+/// are checked, the next one keeps the pool busy.
+pub(crate) struct Gathering {
+    /// The number of the next group beside the jobs that it will be of.
+    jobs: Mutex<(u64, Receiver<Job>)>,
+    done: Mutex<Done>,
+}
+
+/// Groups go to the writer in the order in which they were gathered.
+struct Done {
+    next: u64,
+    waiting: BTreeMap<u64, Vec<Verified>>,
+    commands: Sender<Command>,
+}
+
+impl Gathering {
+    pub(crate) fn new(jobs: Receiver<Job>, commands: Sender<Command>) -> Gathering {
+        let done = Done { next: 0, waiting: BTreeMap::new(), commands };
+        Gathering { jobs: Mutex::new((0, jobs)), done: Mutex::new(done) }
+    }
+
+    /// What one of the threads does. It ends when nobody can bring more.
+    pub(crate) fn run(&self, shared: &Shared, pool: &rayon::ThreadPool) {
+        while let Some((number, group)) = self.gather() {
+            // After a panic too the groups behind have to go on. Who brought this one hears that there is no answer.
+            let verified = catch_unwind(AssertUnwindSafe(|| verify(shared, pool, group))).unwrap_or_default();
+            if !self.done.lock().put(number, verified) {
+                return;
+            }
+        }
+    }
+
+    fn gather(&self) -> Option<(u64, Vec<Job>)> {
+        let (next, jobs) = &mut *self.jobs.lock();
+        let mut group = vec![jobs.recv().ok()?];
+        let mut count = group[0].messages.len();
         while count < GROUP
             && let Ok(job) = jobs.try_recv()
         {
             count += job.messages.len();
             group.push(job);
         }
-        if commands.send(Command::Group(verify(shared, pool, group))).is_err() {
-            return;
+        let number = *next;
+        *next += 1;
+        Some((number, group))
+    }
+}
+
+impl Done {
+    /// Whether the writer is still there.
+    fn put(&mut self, number: u64, group: Vec<Verified>) -> bool {
+        self.waiting.insert(number, group);
+        while let Some(group) = self.waiting.remove(&self.next) {
+            self.next += 1;
+            if self.commands.send(Command::Group(group)).is_err() {
+                return false;
+            }
         }
+        true
     }
 }
 

@@ -30,6 +30,7 @@ mod read;
 mod record;
 mod sidefile;
 mod store;
+mod syncing;
 mod transfer;
 mod writer;
 

@@ -17,13 +17,14 @@ use crate::clock::Clock;
 use crate::error::{Refusal, StoreError};
 use crate::forks::{Fork, Forks};
 use crate::index::{BOXED, Index, kind_of};
-use crate::ingest::{self, Incoming, Ingested, Job, MAX_JOB, MAX_JOB_BYTES, MAX_UNDER_WAY};
+use crate::ingest::{GATHERING, Gathering, Incoming, Ingested, Job, MAX_JOB, MAX_JOB_BYTES, MAX_UNDER_WAY};
 use crate::links::{Link, LinkQuery, Links};
 use crate::log::Log;
 use crate::open::{self, Opened, Progress, StoreOptions};
 use crate::quarantine::Damage;
 use crate::read::Direction;
 use crate::record::Record;
+use crate::syncing::Syncing;
 use crate::transfer::{self, ImportSummary, TransferProgress};
 use crate::writer::{Command, Own, Writer};
 
@@ -119,9 +120,12 @@ impl Store {
         let (jobs, job_queue) = mpsc::channel();
         let (commands, command_queue) = mpsc::channel();
         let (done, closed) = oneshot::channel();
-        let writer = Writer::new(Arc::clone(&shared), length, lock, scanned);
         let spawn =
             |name: &str, work: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.into()).spawn(work);
+        let synced = Arc::clone(&shared);
+        let (syncing, work) = Syncing::new(Arc::new(move |from| synced.log.sync(from)));
+        let mut threads = vec![spawn("store-sync", Box::new(work)).map_err(no_thread)?];
+        let writer = Writer::new(Arc::clone(&shared), length, lock, scanned, syncing);
         let writing = spawn(
             "store-write",
             Box::new(move || {
@@ -130,10 +134,13 @@ impl Store {
                 drop(done.send(result));
             }),
         );
-        let mut threads = vec![writing.map_err(no_thread)?];
-        let (ours, to_writer) = (Arc::clone(&shared), commands.clone());
-        let gathering = spawn("store-ingest", Box::new(move || ingest::run(&ours, &pool, &job_queue, &to_writer)));
-        threads.push(gathering.map_err(no_thread)?);
+        threads.push(writing.map_err(no_thread)?);
+        let (gathering, pool) = (Arc::new(Gathering::new(job_queue, commands.clone())), Arc::new(pool));
+        for number in 0..GATHERING {
+            let (ours, gathering, pool) = (Arc::clone(&shared), Arc::clone(&gathering), Arc::clone(&pool));
+            let thread = spawn(&format!("store-ingest-{number}"), Box::new(move || gathering.run(&ours, &pool)));
+            threads.push(thread.map_err(no_thread)?);
+        }
         Ok(Store {
             inner: Arc::new(Inner {
                 shared,

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sbot_feed::{FeedId, FeedTip, Message, MessageError, check_next};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
@@ -18,14 +18,11 @@ use crate::log::Log;
 use crate::open::index_path;
 use crate::record::{self, HEAD, MAX_VALUE, Record};
 use crate::store::Shared;
+use crate::syncing::Syncing;
 use crate::{checkpoint, clock};
 
 /// Bytes that are written at once.
 const WRITE: usize = 1 << 20;
-/// Bytes of others' messages that a power cut may take, about. A crash of the process takes none.
-const SYNC_BYTES: u64 = 16 << 20;
-/// How long others' messages may be without being synced.
-const SYNC_AFTER: Duration = Duration::from_secs(1);
 /// Without work for so long, a checkpoint may be saved.
 const IDLE: Duration = Duration::from_secs(2);
 /// New records that are worth a checkpoint when idle: scanning them takes some 30 ms at the next start.
@@ -51,8 +48,7 @@ pub(crate) struct Writer {
     length: watch::Sender<u64>,
     last_received: f64,
     batch: Batch,
-    /// Where the first byte lies that has not been synced, how many there are, and since when.
-    unsynced: Option<(u64, u64, Instant)>,
+    syncing: Syncing,
     since_checkpoint: u64,
     _lock: File,
 }
@@ -83,14 +79,20 @@ enum Decision {
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, length: watch::Sender<u64>, lock: File, scanned: u64) -> Writer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        length: watch::Sender<u64>,
+        lock: File,
+        scanned: u64,
+        syncing: Syncing,
+    ) -> Writer {
         let last_received = shared.index.read().last_received;
         Writer {
             shared,
             length,
             last_received,
             batch: Batch::default(),
-            unsynced: None,
+            syncing,
             since_checkpoint: scanned,
             _lock: lock,
         }
@@ -119,13 +121,13 @@ impl Writer {
                     self.own(owns);
                 }
                 // Whoever asked may have gone.
-                Ok(Command::Flush(answer)) => drop(answer.send(self.sync())),
+                Ok(Command::Flush(answer)) => drop(answer.send(self.syncing.all())),
                 Err(RecvTimeoutError::Timeout) => self.idle(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.upkeep();
         }
-        let synced = self.sync();
+        let synced = self.syncing.all();
         if self.since_checkpoint > 0 || !index_path(&self.shared.dir).exists() {
             self.checkpoint();
         }
@@ -134,13 +136,11 @@ impl Writer {
     }
 
     fn patience(&self) -> Duration {
-        self.unsynced.map_or(IDLE, |(_, _, since)| SYNC_AFTER.saturating_sub(since.elapsed()))
+        self.syncing.rest().unwrap_or(IDLE)
     }
 
     fn upkeep(&mut self) {
-        if self.unsynced.is_some_and(|(_, bytes, since)| bytes >= SYNC_BYTES || since.elapsed() >= SYNC_AFTER)
-            && let Err(error) = self.sync()
-        {
+        if let Err(error) = self.syncing.upkeep() {
             tracing::error!(%error, "messages may be lost if the power fails");
         }
         if self.since_checkpoint >= CHECKPOINT_BUSY {
@@ -149,25 +149,15 @@ impl Writer {
     }
 
     fn idle(&mut self) {
-        if self.unsynced.is_none() && self.since_checkpoint >= CHECKPOINT_IDLE {
+        if self.syncing.is_done() && self.since_checkpoint >= CHECKPOINT_IDLE {
             self.checkpoint();
         }
     }
 
-    fn sync(&mut self) -> Result<(), StoreError> {
-        let Some((from, bytes, _)) = self.unsynced else { return Ok(()) };
-        let result = self.shared.log.sync(from);
-        self.unsynced = match result {
-            Ok(()) => None,
-            // The next try comes after another pause.
-            Err(_) => Some((from, bytes.min(SYNC_BYTES - 1), Instant::now())),
-        };
-        result
-    }
-
     fn checkpoint(&mut self) {
         let saved = self
-            .sync()
+            .syncing
+            .all()
             .and_then(|()| checkpoint::save(&index_path(&self.shared.dir), &self.shared.index, self.shared.log.end()));
         if let Err(error) = saved {
             tracing::warn!(%error, "can't save the index: the next start takes longer");
@@ -371,8 +361,7 @@ impl Writer {
     fn write(&mut self) -> Result<(), StoreError> {
         let (start, bytes) = (self.batch.start, self.batch.bytes.len() as u64);
         self.shared.log.append(start, &self.batch.bytes)?;
-        let (from, before, since) = self.unsynced.unwrap_or((start, 0, Instant::now()));
-        self.unsynced = Some((from, before + bytes, since));
+        self.syncing.wrote(start, bytes);
         Ok(())
     }
 
@@ -443,7 +432,7 @@ impl Writer {
         }
         let start = self.batch.start;
         let written = self.write().and_then(|()| {
-            self.sync().inspect_err(|_| {
+            self.syncing.all().inspect_err(|_| {
                 // Not known to be on disk, so it is not to be seen. If it can't be cut, the next record is written over it.
                 let _ = self.shared.log.cut(start);
             })

@@ -323,6 +323,7 @@ module.exports = ({ self, log, fresh }) => {
   a('ebt.peerStatus', 'x')
   out.push({ type: 'duplex', method: 'ebt.replicate', args: [], ms: 300 })
   out.push({ type: 'duplex', method: 'ebt.replicate', args: [{ version: 1 }], ms: 300 })
+  out.push({ type: 'duplex', method: 'ebt.replicate', args: [{ version: 3, format: 'classic' }], ms: 300 })
   out.push({ type: 'duplex', method: 'gossip.ping', args: [], ms: 300, volatile: true })
   out.push({ type: 'duplex', method: 'gossip.ping', args: [{ timeout: 1000 }], ms: 300, volatile: true })
   // gossip

@@ -88,10 +88,18 @@ fn difference(call: &Value, their: &Value, our: &Value) -> Option<String> {
     (!same).then(|| format!("\n    theirs {}\n    ours   {}", shown_from(&their, &our), shown_from(&our, &their)))
 }
 
+/// What ssb-validate says of a message that is too long, before its length. That depends on the digits of the timestamp.
+const TOO_LONG: &str = "Encoded message must not be larger than 8192 bytes. Current size is ";
+
 /// The answer without what depends on when and in which order things happened.
 fn plain(call: &Value, answer: &Value) -> Value {
     let mut answer = answer.clone();
     forget_receipt(&mut answer);
+    if let Some(Value::String(message)) = answer.pointer_mut("/error/message")
+        && message.strip_prefix(TOO_LONG).is_some_and(|length| length.parse::<u32>().is_ok())
+    {
+        message.truncate(TOO_LONG.len());
+    }
     if is(call, "unordered")
         && let Some(items) = answer.get_mut("items").and_then(Value::as_array_mut)
     {

@@ -1,6 +1,7 @@
 //! kill -9 at any moment of an import and of a sync: what is left starts again, is whole, and goes on.
 //!
-//! The moments are drawn from a seed, which a failure names; `SBOT_KILL_SEED` takes another.
+//! The moments are drawn from a seed, which a failure names; `SBOT_KILL_SEED` takes another. They are lengths of the log
+//! on disk, not times: so they fall into the work on fast machines and on slow ones.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,6 +24,10 @@ const WORLDS: usize = 10;
 const KILLS: usize = 5;
 /// Longest rest of an exchange.
 const EXCHANGE: Duration = Duration::from_secs(60);
+/// Time between two looks at a log's length.
+const LOOK: Duration = Duration::from_micros(100);
+/// Longest pause between the length and the kill: it may fall before, into or behind the next write.
+const PAUSE: Duration = Duration::from_millis(3);
 
 /// A log in a file, and what a peer that has it must answer.
 struct Log {
@@ -109,26 +114,66 @@ fn place(message: &Value) -> Result<(String, u64)> {
     Ok((author.to_owned(), message["sequence"].as_u64().context("no sequence")?))
 }
 
-/// The moments of kills: `WORLDS` times `KILLS`, each within `whole`.
+/// The moments of kills: `WORLDS` times `KILLS`.
 struct Moments {
     seed: u64,
     draws: Draws,
-    whole: Duration,
+    /// Length of the whole log.
+    whole: u64,
+}
+
+/// A moment: when the log in `dir` is so long, and a pause after that.
+struct Moment {
+    dir: PathBuf,
+    bytes: u64,
+    pause: Duration,
 }
 
 impl Moments {
-    fn within(whole: Duration, of: u64) -> Result<Self> {
+    /// Those of a log that is whole in the data directory `measured`; `of` tells one test's from the other's.
+    fn within(measured: &Path, of: u64) -> Result<Self> {
         let seed = std::env::var("SBOT_KILL_SEED").map_or(Ok(1), |text| text.parse())?;
+        let whole = log_bytes(measured);
+        ensure!(whole > MESSAGES as u64 * 100, "the log is of {whole} bytes");
         Ok(Self { seed, draws: Draws::new(seed.wrapping_mul(2).wrapping_add(of)), whole })
     }
 
-    fn next(&mut self) -> Duration {
-        self.whole.mul_f64(self.draws.unit())
+    /// One between what is in `dir` now and the whole; rather an early one, so that something is left for the next.
+    fn next(&mut self, dir: &Path) -> Moment {
+        let now = log_bytes(dir);
+        let part = self.draws.unit().powi(3);
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "small"
+        )]
+        let more = (self.whole.saturating_sub(now) as f64 * part) as u64;
+        Moment { dir: dir.to_owned(), bytes: now + more, pause: PAUSE.mul_f64(self.draws.unit()) }
     }
 
-    fn context(&self, world: usize, kill: usize, moment: Duration) -> String {
-        format!("seed {}, world {world}, kill {kill} after {moment:?} of {:?}", self.seed, self.whole)
+    fn context(&self, world: usize, kill: usize, moment: &Moment) -> String {
+        let Moment { bytes, pause, .. } = moment;
+        format!("seed {}, world {world}, kill {kill} at {bytes} bytes of {} and {pause:?}", self.seed, self.whole)
     }
+}
+
+impl Moment {
+    /// Waits for it, or until `done`.
+    fn wait(&self, mut done: impl FnMut() -> bool) {
+        let begin = Instant::now();
+        while log_bytes(&self.dir) < self.bytes && !done() && begin.elapsed() < EXCHANGE {
+            thread::sleep(LOOK);
+        }
+        thread::sleep(self.pause);
+    }
+}
+
+/// Length of the log in the data directory `dir`.
+fn log_bytes(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir.join("log")) else { return 0 };
+    let segments = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("log-"));
+    segments.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
 }
 
 fn own(node: &mut SbotNode, published: &mut Vec<String>) -> Result<()> {
@@ -140,18 +185,17 @@ fn own(node: &mut SbotNode, published: &mut Vec<String>) -> Result<()> {
 #[test]
 fn a_killed_import_leaves_a_whole_log_and_can_be_finished() -> Result<()> {
     let log = Log::new()?;
-    let begin = Instant::now();
     SbotNode::import(&log.dir("measured"), &log.key, &log.file)?;
-    let mut moments = Moments::within(begin.elapsed(), 0)?;
+    let mut moments = Moments::within(&log.dir("measured"), 0)?;
     let (mut unfinished, mut begun) = (0, 0);
     for world in 0..WORLDS {
         let dir = log.dir(&format!("import-{world}"));
         fs::create_dir_all(&dir)?;
         let mut published = Vec::new();
         for kill in 0..KILLS {
-            let moment = moments.next();
-            let found = killed_import(&log, &dir, moment, &mut published)
-                .with_context(|| moments.context(world, kill, moment))?;
+            let moment = moments.next(&dir);
+            let found = killed_import(&log, &dir, &moment, &mut published)
+                .with_context(|| moments.context(world, kill, &moment))?;
             begun += usize::from(found > 0);
             unfinished += usize::from(found < MESSAGES);
         }
@@ -164,10 +208,10 @@ fn a_killed_import_leaves_a_whole_log_and_can_be_finished() -> Result<()> {
 }
 
 /// Imports, kills it, starts a server on what is left, publishes, and kills that too.
-fn killed_import(log: &Log, dir: &Path, moment: Duration, published: &mut Vec<String>) -> Result<usize> {
+fn killed_import(log: &Log, dir: &Path, moment: &Moment, published: &mut Vec<String>) -> Result<usize> {
     let mut command = SbotNode::command(dir, &log.key, &["import", &log.file.to_string_lossy()])?;
     let mut import = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    thread::sleep(moment);
+    moment.wait(|| !matches!(import.try_wait(), Ok(None)));
     // It may have ended already.
     let _ = import.kill();
     import.wait()?;
@@ -186,13 +230,7 @@ fn a_killed_sync_leaves_a_whole_log_and_completes_after_the_restart() -> Result<
     let mut from = SbotNode::start(&from, &log.key)?;
     from.want(&log.feeds)?;
 
-    let mut measured = SbotNode::start(&log.dir("measured"), &log.key)?;
-    measured.want(&log.feeds)?;
-    let begin = Instant::now();
-    measured.connect(&from.address)?;
-    arrives(&mut measured, 0)?;
-    let mut moments = Moments::within(begin.elapsed(), 1)?;
-    drop(measured);
+    let mut moments = Moments::within(&log.dir("from"), 1)?;
 
     let (mut unfinished, mut begun, mut answered) = (0, 0, 0);
     for world in 0..WORLDS {
@@ -200,9 +238,9 @@ fn a_killed_sync_leaves_a_whole_log_and_completes_after_the_restart() -> Result<
         let mut published = Vec::new();
         let mut node = SbotNode::start(&dir, &log.key)?;
         for kill in 0..KILLS {
-            let moment = moments.next();
-            let context = || moments.context(world, kill, moment);
-            killed_sync(&log, node, &from.address, moment, &mut published).with_context(context)?;
+            let moment = moments.next(&dir);
+            let context = || moments.context(world, kill, &moment);
+            killed_sync(&log, node, &from.address, &moment, &mut published).with_context(context)?;
             node = SbotNode::start(&dir, &log.key).with_context(context)?;
             let found = log.check(&node, &published).with_context(context)?;
             begun += usize::from(found > 0);
@@ -227,23 +265,26 @@ fn killed_sync(
     log: &Log,
     mut node: SbotNode,
     address: &str,
-    moment: Duration,
+    moment: &Moment,
     published: &mut Vec<String>,
 ) -> Result<()> {
     node.want(&log.feeds)?;
     let pid = node.pid().to_string();
     node.connect(address)?;
-    let killer = thread::spawn(move || {
-        thread::sleep(moment);
-        Command::new("kill").args(["-KILL", &pid]).status()
-    });
-    // It fails when the node has gone; before that only if it doesn't publish yet.
-    while !killer.is_finished() {
-        if own(&mut node, published).is_err() {
-            thread::sleep(Duration::from_millis(1));
+    let killed = thread::scope(|scope| {
+        let killer = scope.spawn(|| {
+            moment.wait(|| false);
+            Command::new("kill").args(["-KILL", &pid]).status()
+        });
+        // It fails when the node has gone; before that only if it doesn't publish yet.
+        while !killer.is_finished() {
+            if own(&mut node, published).is_err() {
+                thread::sleep(Duration::from_millis(1));
+            }
         }
-    }
-    let killed = killer.join().map_err(|_| anyhow::anyhow!("the killer panicked"))??;
+        killer.join()
+    });
+    let killed = killed.map_err(|_| anyhow::anyhow!("the killer panicked"))??;
     ensure!(killed.success(), "kill failed");
     Ok(())
 }
