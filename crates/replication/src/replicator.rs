@@ -127,6 +127,7 @@ impl Replicator {
     pub async fn run(self) {
         tokio::select! {
             () = self.follow_log() => {}
+            () = self.follow_damage() => {}
             () = self.follow_time() => {}
         }
         self.save().await;
@@ -142,6 +143,20 @@ impl Replicator {
             if length.changed().await.is_err() {
                 return;
             }
+        }
+    }
+
+    async fn follow_damage(&self) {
+        let mut damage = self.0.store.watch_damage();
+        while damage.changed().await.is_ok() {
+            self.0.with(|core, now| {
+                // Looked up under the lock: nothing that is stored meanwhile can be taken for lost.
+                for feed in core.ebt.wanted().collect::<Vec<_>>() {
+                    let have = self.0.store.tip(&feed).map_or(0, |tip| tip.sequence);
+                    core.ebt.lost(&feed, have, now);
+                }
+            });
+            tokio::time::sleep(BREATH).await;
         }
     }
 

@@ -9,7 +9,7 @@
 //! at any time: it is made again from the log. Damage in the log itself costs the damaged records and nothing else: the
 //! feed counts as ending before the damaged message until somebody sends it again.
 //!
-//! One thread writes, one gathers what comes in and has it verified by a pool; readers share both with no more than a
+//! One thread writes and another syncs, two gather what comes in and have it verified by a pool; readers need no more than a
 //! short lock on the index. All calls but the few async ones block on the disk: keep them off async threads.
 //!
 //! [`BlobStore`] holds blobs by their hash, in ssb-blobs' layout.

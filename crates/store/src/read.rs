@@ -210,6 +210,7 @@ impl Shared {
         }
         index.lose(&author, sequence, tip);
         report(&mut index, Damage { place: wanted.place, length: wanted.length, message: Some((author, sequence)) });
+        self.lost.send_modify(|count| *count += 1);
         Ok(())
     }
 
@@ -247,6 +248,7 @@ impl Shared {
         let tip = index.feed(author).and_then(|feed| feed.tip);
         index.lose(author, sequence, tip.filter(|tip| tip.sequence < sequence));
         report(&mut index, Damage { place: wanted.place, length: wanted.length, message: Some((*author, sequence)) });
+        self.lost.send_modify(|count| *count += 1);
         Ok(None)
     }
 

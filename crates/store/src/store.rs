@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) hmac: Option<HmacKey>,
     pub(crate) clock: Clock,
     length: watch::Receiver<u64>,
+    /// How many records turned out to be damaged while they were read.
+    pub(crate) lost: watch::Sender<u64>,
 }
 
 /// The message log. Clones are the same store; when the last one is dropped, it closes.
@@ -112,6 +114,7 @@ impl Store {
             hmac: options.hmac,
             clock: options.clock,
             length: watching,
+            lost: watch::Sender::new(0),
         });
         for feed in holed {
             shared.settle(&feed)?;
@@ -248,6 +251,11 @@ impl Store {
     /// Stretches of the log that can't be read, at most the first 1,000.
     pub fn damage(&self) -> Vec<Damage> {
         self.shared().index.read().damage.clone()
+    }
+
+    /// Counts the records that turned out to be damaged while they were read: their feeds have become shorter.
+    pub fn watch_damage(&self) -> watch::Receiver<u64> {
+        self.shared().lost.subscribe()
     }
 
     /// The message of this id.

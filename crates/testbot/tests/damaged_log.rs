@@ -162,3 +162,21 @@ async fn damaged_small_state_is_put_aside() -> Result<()> {
     assert_eq!(node.store().feeds().len(), network.ids().len());
     node.is_well().await
 }
+
+#[tokio::test]
+async fn damage_that_is_found_while_the_node_runs_is_healed_without_a_restart() -> Result<()> {
+    let world = World::new()?;
+    let (setup, peer, network) = scene(&world).await?;
+    damage(&setup.segments()?[0], |length| length / 2)?;
+    let node = setup.start().await?;
+    for feed in network.ids() {
+        node.call("replicate.request", &json!([feed, true])).await?;
+    }
+    node.connect(&peer).await?;
+    node.store().read_log(0, 1000, sbot_store::Direction::Forward)?;
+    assert_eq!(node.store().damage().len(), 1, "{}", node.state());
+    for feed in network.ids() {
+        node.until_has(feed, peer.has(feed)).await?;
+    }
+    Ok(())
+}

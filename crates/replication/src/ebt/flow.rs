@@ -104,6 +104,42 @@ impl Ebt {
         }
     }
 
+    /// We have a feed only up to `have` from now on: what follows is damaged. Who has it is asked for it again.
+    pub fn lost(&mut self, feed: &FeedId, have: u64, now: u64) {
+        let Some(number) = self.numbers.get(feed).copied() else { return };
+        let Some(feed) = self.feeds.get_mut(number as usize) else { return };
+        if feed.have <= clamp(have) {
+            return;
+        }
+        feed.have = clamp(have);
+        feed.repeats = 0;
+        if !feed.wanted {
+            return;
+        }
+        let own = feed.id == self.own;
+        let have = feed.have;
+        for slot in 0..self.peers.len() as u32 {
+            let Some(Some(peer)) = self.peers.get_mut(slot as usize) else { continue };
+            let rep = peer.rep_mut(number);
+            // What was sent will have arrived before a request for it does.
+            if rep.theirs >= 0 {
+                rep.theirs = rep.theirs.max(rep.sent);
+            }
+            // Who thinks that we have it wouldn't offer it.
+            if rep.is(TOLD) && rep.told > have {
+                peer.say(number);
+                self.wake(slot);
+            }
+        }
+        self.replace_source(number, now);
+        if let Some(source) = self.feeds.get(number as usize).and_then(|feed| feed.source) {
+            self.restart(source, number);
+        }
+        if own {
+            (0..self.peers.len() as u32).for_each(|slot| self.own_claim(slot, now));
+        }
+    }
+
     /// Offers what has been appended to everyone who wants it, and asks for what follows whoever has it.
     pub fn spread(&mut self, now: u64) {
         let mut touched = std::mem::take(&mut self.touched);

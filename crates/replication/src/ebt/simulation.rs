@@ -114,6 +114,15 @@ impl World {
         node.ebt = ebt;
     }
 
+    /// A node finds that the second half of a feed is damaged.
+    fn lose(&mut self, node: usize, feed: u8) {
+        let node = &mut self.nodes[node];
+        if let Some(have) = node.log.get_mut(&id(feed)) {
+            *have /= 2;
+            node.ebt.lost(&id(feed), *have, self.now);
+        }
+    }
+
     fn want(&mut self, node: usize, feed: u8, wanted: bool) {
         let node = &mut self.nodes[node];
         if wanted {
@@ -229,6 +238,7 @@ enum Act {
     Want(usize, u8),
     Unwant(usize, u8),
     Restore(usize, bool),
+    Lose(usize, u8),
     Full(usize, bool),
     Emit(usize, usize),
     Deliver(usize, usize),
@@ -244,6 +254,7 @@ fn acts(nodes: usize) -> impl Strategy<Value = Vec<Act>> {
         3 => (node.clone(), 0..nodes as u8).prop_map(|(node, feed)| Act::Want(node, feed)),
         1 => (node.clone(), 0..nodes as u8).prop_map(|(node, feed)| Act::Unwant(node, feed)),
         1 => (node.clone(), any::<bool>()).prop_map(|(node, clocks)| Act::Restore(node, clocks)),
+        1 => (node.clone(), 0..nodes as u8).prop_map(|(node, feed)| Act::Lose(node, feed)),
         1 => (node, any::<bool>()).prop_map(|(node, full)| Act::Full(node, full)),
         12 => (0..9usize, 0..2usize).prop_map(|(wire, side)| Act::Emit(wire, side)),
         20 => (0..9usize, 0..2usize).prop_map(|(wire, side)| Act::Deliver(wire, side)),
@@ -271,6 +282,7 @@ proptest! {
                 Act::Want(node, feed) => world.want(node, feed, true),
                 Act::Unwant(node, feed) if !all => world.want(node, feed, false),
                 Act::Restore(node, clocks) => world.restore(node, clocks),
+                Act::Lose(node, feed) => world.lose(node, feed),
                 Act::Full(node, full) => world.nodes[node].full = full,
                 Act::Emit(wire, side) => { world.emit(wire, side); }
                 Act::Deliver(wire, side) => { world.deliver(wire, side); }

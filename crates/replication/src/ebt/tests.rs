@@ -291,6 +291,36 @@ fn after_a_gap_the_peer_is_asked_to_start_over_once() {
 }
 
 #[test]
+fn what_is_lost_is_asked_for_again_of_who_has_it() {
+    let mut node = ebt(&[(1, 5)]);
+    let one = node.connect(id(7), false, &[], 0);
+    let two = node.connect(id(8), false, &[], 0);
+    for (link, has) in [(one, 3), (two, 5)] {
+        said(&mut node, link);
+        node.heard(link, &notes(&[(1, has * 2)]), 0);
+        said(&mut node, link);
+    }
+    node.lost(&id(1), 6, 0);
+    node.lost(&id(9), 1, 0);
+    assert_eq!((said(&mut node, one), said(&mut node, two)), (None, None));
+    node.lost(&id(1), 3, 0);
+    assert_eq!(said(&mut node, two), says(&[(1, 7)]), "first to stop");
+    assert_eq!(said(&mut node, two), says(&[(1, 6)]), "then to begin with the fourth");
+    assert_eq!(node.accept(two, &id(1), 4, 0), Accept::Take);
+}
+
+#[test]
+fn nothing_is_published_while_a_peer_has_what_we_lost_of_our_own_feed() {
+    let mut node = Ebt::new(id(0), 5, Settings::default());
+    let link = node.connect(id(7), false, &[], 0);
+    said(&mut node, link);
+    node.heard(link, &notes(&[(0, 10)]), 0);
+    assert_eq!(node.own_feed(), OwnFeed { have: 5, ahead: None });
+    node.lost(&id(0), 2, 0);
+    assert_eq!(node.own_feed(), OwnFeed { have: 2, ahead: Some(5) });
+}
+
+#[test]
 fn a_feed_isnt_exchanged_with_a_peer_that_its_author_blocks() {
     let mut node = ebt(&[(1, 5), (2, 5)]);
     node.block(id(1), id(7), true, 0);
