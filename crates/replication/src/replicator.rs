@@ -332,7 +332,9 @@ impl Replicator {
     /// claims to and doesn't send it isn't believed for longer than [`Settings::own_claim`].
     pub fn may_publish(&self) -> Result<(), String> {
         let OwnFeed { have, ahead } = self.0.core.lock().ebt.own_feed();
-        match ahead {
+        // The log may be ahead of what is known here, for a moment.
+        let have = have.max(self.0.store.tip(&self.0.own).map_or(0, |tip| tip.sequence));
+        match ahead.filter(|ahead| *ahead > have) {
             None => Ok(()),
             Some(ahead) => Err(format!(
                 "not published: a peer has our own feed up to message {ahead}, and we up to {have}; these are fetched first, \

@@ -11,7 +11,6 @@ pub mod node;
 mod peers;
 pub mod private;
 pub mod publish;
-mod records;
 mod replicating;
 pub mod social;
 mod state;

@@ -21,7 +21,6 @@ use sbot_feed::{FeedId, Keypair, MsgId, json};
 use sbot_store::{Record, Store, StoreError, links_of};
 
 use crate::content::{boxed, kind, raw_content};
-use crate::records::read_records;
 
 /// How many records are read at a time when the list catches up.
 const CHUNK: usize = 2048;
@@ -156,12 +155,10 @@ impl Boxes {
         if notes.me != self.keys.id() || last.is_none_or(|record| record.key != notes.last) {
             return Ok(());
         }
-        let records = read_records(&self.store, &notes.numbers)?;
-        let found = records
-            .iter()
-            .filter(|record| record.number < notes.upto)
-            .filter_map(|record| self.examine(record))
-            .collect();
+        let mut found = Vec::with_capacity(notes.numbers.len());
+        for numbers in notes.numbers.chunks(CHUNK) {
+            found.extend(self.examine_all(&self.store.records(numbers)?, notes.upto));
+        }
         *list = List { loaded: true, upto: notes.upto, saved: notes.upto, found: Arc::new(found) };
         Ok(())
     }
@@ -186,7 +183,7 @@ impl Boxes {
         let boxed = self.store.boxed();
         let fresh = boxed.partition_point(|number| u64::from(*number) < list.upto);
         for numbers in boxed[fresh..].chunks(CHUNK) {
-            let records = read_records(&self.store, numbers)?;
+            let records = self.store.records(numbers)?;
             let found = self.examine_all(&records, end);
             if !found.is_empty() {
                 Arc::make_mut(&mut list.found).extend(found);

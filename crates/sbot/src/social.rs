@@ -21,7 +21,6 @@ use tokio::sync::{broadcast, watch};
 
 use crate::content::{may_be_of_type, raw_content};
 use crate::private::Boxes;
-use crate::records::read_records;
 
 /// Changes that a slow reader may be behind before it has to start over.
 const BACKLOG: usize = 1024;
@@ -78,7 +77,7 @@ impl Social {
         let end = store.len();
         let mut graph = Graph::new();
         for numbers in store.by_type("contact").chunks(CHUNK) {
-            for record in read_records(&store, numbers)? {
+            for record in store.records(numbers)? {
                 if let Some((_, edge)) = public_contact(&record).filter(|(number, _)| *number < end) {
                     graph.apply(edge.from, edge.to, edge.relation);
                 }
@@ -157,7 +156,7 @@ impl Social {
         let all = self.store.by_type("contact");
         let later = all.partition_point(|other| u64::from(*other) <= number);
         for numbers in all[later..].chunks(CHUNK) {
-            let records = read_records(&self.store, numbers)?;
+            let records = self.store.records(numbers)?;
             if records.iter().filter_map(public_contact).any(|(_, edge)| edge.from == *from && edge.to == *to) {
                 return Ok(true);
             }

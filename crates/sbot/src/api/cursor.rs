@@ -6,8 +6,6 @@ use std::sync::Arc;
 use sbot_feed::FeedId;
 use sbot_store::{Direction, Record, Store, StoreError};
 
-use crate::records::read_records;
-
 /// Records a chunk: large enough for the log to be read at full speed, small enough to stay below 2 MB.
 pub(crate) const CHUNK: usize = 1024;
 
@@ -106,7 +104,7 @@ impl Walk {
                 // damaged records are left out, and that mustn't look like the end
                 loop {
                     let next: Vec<u32> = numbers.drain(..numbers.len().min(max)).collect();
-                    let records = read_records(store, &next)?;
+                    let records = store.records(&next)?;
                     if !records.is_empty() || numbers.is_empty() {
                         return Ok(records);
                     }

@@ -1,18 +1,13 @@
 //! `sbot import` and `export`: one message a line, through a running server or, if none runs, straight from the log.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::Path;
-use std::task::Poll;
 
-use bytes::Bytes;
-use futures_util::future::maybe_done;
 use indicatif::{ProgressBar, ProgressStyle};
 use sbot_feed::write_key_value_timestamp;
 use sbot_rpc::Body;
-use sbot_store::{Direction, Ingested, Store, StoreOptions};
+use sbot_store::{Direction, ImportSummary, Store, StoreOptions, TransferProgress};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -24,12 +19,8 @@ use super::failure::{Code, Failure};
 use super::messages::argument;
 use super::output::json_of;
 
-/// Messages that are verified and stored together.
+/// Messages that are read together for an export.
 const BATCH: usize = 2_000;
-/// Bytes of messages that are verified and stored together, at most about so many.
-const BATCH_BYTES: usize = 2 * 1024 * 1024;
-/// Batches handed over at a time: one is written and one verified while one is read.
-const UNDER_WAY: usize = 3;
 /// Refused lines that are named one by one; the rest is counted.
 const MAX_NAMED: usize = 20;
 
@@ -41,6 +32,8 @@ struct Summary {
     refused: u64,
     /// Line and reason of the first refused ones.
     named: Vec<(u64, String)>,
+    /// Why it ended before the input did.
+    stopped: Option<String>,
 }
 
 impl Summary {
@@ -60,6 +53,7 @@ impl Summary {
                 "duplicate": self.duplicate,
                 "refused": self.refused,
                 "reasons": named,
+                "stopped": self.stopped,
             });
             context.output.line(&summary.to_string())?;
         } else {
@@ -74,6 +68,9 @@ impl Summary {
             }
         }
         context.output.flush()?;
+        if let Some(why) = &self.stopped {
+            return Err(Failure::new(Code::Failed, format!("the import stopped: {}", super::text::printable(why))));
+        }
         if self.refused > 0 {
             return Err(Failure::new(Code::Failed, format!("{} messages were refused", self.refused)));
         }
@@ -81,22 +78,44 @@ impl Summary {
     }
 }
 
+/// Where an import comes from.
+enum Input {
+    Stdin,
+    File(std::fs::File),
+}
+
+impl Input {
+    /// Also answers how long it is, if that is known.
+    fn open(path: &Path) -> std::io::Result<(Self, Option<u64>)> {
+        if path == Path::new("-") {
+            return Ok((Self::Stdin, None));
+        }
+        let file = std::fs::File::open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(std::io::ErrorKind::IsADirectory.into());
+        }
+        let length = metadata.is_file().then_some(metadata.len());
+        Ok((Self::File(file), length))
+    }
+
+    fn lines(self) -> Lines {
+        match self {
+            Self::Stdin => Lines::new(Box::new(tokio::io::stdin())),
+            Self::File(file) => Lines::new(Box::new(tokio::fs::File::from_std(file))),
+        }
+    }
+}
+
 pub(super) async fn import(context: &mut Context, file: &Path) -> Result<(), Failure> {
-    let (input, length): (Box<dyn tokio::io::AsyncRead + Send + Unpin>, Option<u64>) = if file == Path::new("-") {
-        (Box::new(tokio::io::stdin()), None)
-    } else {
-        let cant = |error: std::io::Error| Failure::from(error).context(format!("can't read {}", file.display()));
-        let file = tokio::fs::File::open(file).await.map_err(cant)?;
-        let metadata = file.metadata().await.map_err(cant)?;
-        (Box::new(file), metadata.is_file().then_some(metadata.len()))
-    };
-    let mut lines = Lines::new(input);
+    let cant = |error: std::io::Error| Failure::from(error).context(format!("can't read {}", file.display()));
+    let (input, length) = Input::open(file).map_err(cant)?;
     let bar = progress_bar(context, length, true);
     let summary = match Client::connect(&context.loaded).await {
-        Ok(client) => import_through_server(&client, &mut lines, &bar).await?,
+        Ok(client) => import_through_server(&client, &mut input.lines(), &bar).await?,
         Err(failure) if failure.is_no_server() => {
             let store = open_store(context)?;
-            let summary = import_into_store(&store, &mut lines, &bar).await?;
+            let summary = import_into_store(&store, input, &bar).await?;
             let closed = store.close().await;
             closed.map_err(|error| Failure::from_error(Code::Failed, error).context("can't close the log"))?;
             summary
@@ -117,67 +136,27 @@ fn open_store(context: &Context) -> Result<Store, Failure> {
         .map_err(|error| Failure::of_start(error).context(format!("can't open {}", path.display())))
 }
 
-/// Lines with their numbers, as many as are stored together. Empty at the end.
-async fn next_batch(lines: &mut Lines) -> Result<Vec<(u64, Bytes)>, Failure> {
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut size = 0;
-    while batch.len() < BATCH && size < BATCH_BYTES {
-        let Some((number, line)) = lines.next().await? else { break };
-        size += line.len();
-        batch.push((number, line));
+async fn import_into_store(store: &Store, input: Input, bar: &ProgressBar) -> Result<Summary, Failure> {
+    let (store, bar) = (store.clone(), bar.clone());
+    let importing = tokio::task::spawn_blocking(move || {
+        let mut show = |progress: TransferProgress| {
+            bar.set_position(progress.bytes);
+            bar.set_message(format!("{} messages", progress.messages));
+        };
+        match input {
+            Input::Stdin => store.import(std::io::stdin().lock(), &mut show),
+            Input::File(file) => store.import(file, &mut show),
+        }
+    });
+    let imported = importing.await.map_err(|error| Failure::from_error(Code::Failed, error))?;
+    let ImportSummary { stored, duplicates, refused, named, stopped } =
+        imported.map_err(|error| Failure::from_error(Code::Failed, error))?;
+    let mut summary = Summary { stored, duplicate: duplicates, stopped, ..Summary::default() };
+    for (line, reason) in named {
+        summary.refuse(line, reason);
     }
-    Ok(batch)
-}
-
-async fn import_into_store(store: &Store, lines: &mut Lines, bar: &ProgressBar) -> Result<Summary, Failure> {
-    let mut summary = Summary::default();
-    let mut under_way = VecDeque::new();
-    loop {
-        let batch = next_batch(lines).await?;
-        let ended = batch.is_empty();
-        if !ended {
-            let (numbers, messages): (Vec<u64>, Vec<Bytes>) = batch.into_iter().unzip();
-            let store = store.clone();
-            let mut ingest = Box::pin(maybe_done(async move { store.ingest(messages).await }));
-            // Handed over now, and not when it is waited for: what is handed over first is stored first.
-            poll_fn(|cx| Poll::Ready(ingest.as_mut().poll(cx).is_ready())).await;
-            under_way.push_back((numbers, ingest));
-        }
-        while under_way.len() >= UNDER_WAY || (ended && !under_way.is_empty()) {
-            let Some((numbers, mut ingest)) = under_way.pop_front() else { break };
-            ingest.as_mut().await;
-            count(&mut summary, &numbers, ingest.as_mut().take_output().unwrap_or_default());
-            bar.set_position(lines.bytes());
-            bar.set_message(format!("{} messages", summary.stored + summary.duplicate));
-        }
-        if ended {
-            return Ok(summary);
-        }
-    }
-}
-
-fn count(summary: &mut Summary, numbers: &[u64], ingested: Vec<Ingested>) {
-    for (line, outcome) in numbers.iter().zip(ingested) {
-        match outcome {
-            Ingested::Stored { .. } => summary.stored += 1,
-            Ingested::Duplicate { .. } => summary.duplicate += 1,
-            other => summary.refuse(*line, refusal(&other)),
-        }
-    }
-}
-
-/// Why a message was not taken in, for people.
-fn refusal(outcome: &Ingested) -> String {
-    match outcome {
-        Ingested::Gap { author, sequence, tip } => {
-            format!("message {sequence} of {author} can't follow message {tip}: those between are missing")
-        }
-        Ingested::Fork { author, sequence, .. } => {
-            format!("message {sequence} of {author} forks the feed: another one is known")
-        }
-        Ingested::Invalid { error, .. } => error.to_string(),
-        Ingested::Stored { .. } | Ingested::Duplicate { .. } => String::new(),
-    }
+    summary.refused = refused;
+    Ok(summary)
 }
 
 async fn import_through_server(client: &Client, lines: &mut Lines, bar: &ProgressBar) -> Result<Summary, Failure> {
@@ -298,20 +277,21 @@ pub(super) async fn export(context: &mut Context, file: &Path) -> Result<(), Fai
 }
 
 fn export_store(store: &Store, target: &mut Target, bar: &ProgressBar) -> Result<u64, Failure> {
-    let mut next = 0;
+    let (mut next, mut count) = (0, 0);
     let mut line = Vec::new();
     loop {
         let records = store
             .read_log(next, BATCH, Direction::Forward)
             .map_err(|error| Failure::from_error(Code::Failed, error).context("can't read the log"))?;
-        let Some(last) = records.last() else { return Ok(next) };
+        let Some(last) = records.last() else { return Ok(count) };
         next = last.number + 1;
+        count += records.len() as u64;
         for record in &records {
             line.clear();
             write_key_value_timestamp(&mut line, &record.key, &record.value, record.received);
             target.line(&line)?;
         }
-        bar.set_message(format!("{next} messages"));
+        bar.set_message(format!("{count} messages"));
     }
 }
 
