@@ -27,8 +27,11 @@ pub(crate) const BATCH: usize = 1024;
 /// Bytes that go to the store at once: below what it takes as one piece, so that batches can't overtake each other.
 pub(crate) const BATCH_BYTES: usize = 768 * 1024;
 
-/// Batches under way to the store.
-const UNDER_WAY: usize = 8;
+/// Full batches under way to the store.
+const UNDER_WAY: usize = 4;
+
+/// While fewer batches are under way, one that isn't full goes too: what comes alone is stored at once.
+const AT_LEAST: usize = 2;
 
 /// Messages read from the log at once.
 const AT_ONCE: usize = 1024;
@@ -174,23 +177,32 @@ impl<'a> Open<'a> {
 
     async fn read(&self, mut from: Incoming, spoke: &AtomicBool) -> Result<(), LinkError> {
         let mut items = Vec::new();
+        let mut gathered = Gathered::default();
         let mut under_way = UnderWay::default();
         let mut strange = 0;
         let result = loop {
             tokio::select! {
                 biased;
                 (sent, done) = under_way.next(), if under_way.any() => self.settle(&sent, done),
-                count = from.recv_many(&mut items), if under_way.0.len() < UNDER_WAY => match count {
+                count = from.recv_many(&mut items), if under_way.count() < UNDER_WAY => match count {
                     Ok(0) => break Ok(()),
                     Ok(_) => {
                         spoke.store(true, Ordering::Relaxed);
-                        self.sort(&mut items, &mut under_way, &mut strange)?;
+                        for full in self.sort(&mut items, &mut gathered, &mut strange)? {
+                            under_way.push(&self.inner.store, full);
+                        }
                     }
                     Err(error) => break Err(error.into()),
                 },
             }
+            if under_way.count() < AT_LEAST && !gathered.sent.is_empty() {
+                under_way.push(&self.inner.store, std::mem::take(&mut gathered));
+            }
         };
         // what was handed over is stored, and the clock should know
+        if !gathered.sent.is_empty() {
+            under_way.push(&self.inner.store, gathered);
+        }
         while under_way.any() {
             let (sent, done) = under_way.next().await;
             self.settle(&sent, done);
@@ -198,8 +210,13 @@ impl<'a> Open<'a> {
         result
     }
 
-    /// Tells notes from messages; those that were asked for go to the store.
-    fn sort(&self, items: &mut Vec<Body>, under_way: &mut UnderWay, strange: &mut u32) -> Result<(), LinkError> {
+    /// Tells notes from messages; those that were asked for are gathered. Answers with the batches that are full.
+    fn sort(
+        &self,
+        items: &mut Vec<Body>,
+        gathered: &mut Gathered,
+        strange: &mut u32,
+    ) -> Result<Vec<Gathered>, LinkError> {
         let read: Vec<(Item, Bytes)> = items
             .drain(..)
             .map(|body| match body {
@@ -207,8 +224,7 @@ impl<'a> Open<'a> {
                 other => (Item::Garbage, other.into_bytes()),
             })
             .collect();
-        let (mut sent, mut batch, mut size) = (Vec::new(), Vec::new(), 0);
-        let mut batches = Vec::new();
+        let mut full = Vec::new();
         self.inner.with(|core, now| {
             for (item, json) in read {
                 match item {
@@ -222,12 +238,11 @@ impl<'a> Open<'a> {
                     Item::Message { author, sequence } => match core.ebt.accept(self.link, &author, sequence, now) {
                         Accept::Take => {
                             *strange = 0;
-                            size += json.len();
-                            sent.push((author, sequence));
-                            batch.push(json);
-                            if batch.len() >= BATCH || size >= BATCH_BYTES {
-                                size = 0;
-                                batches.push((std::mem::take(&mut sent), std::mem::take(&mut batch)));
+                            gathered.bytes += json.len();
+                            gathered.sent.push((author, sequence));
+                            gathered.messages.push(json);
+                            if gathered.is_full() {
+                                full.push(std::mem::take(gathered));
                             }
                         }
                         Accept::Known | Accept::Stopped => {}
@@ -237,13 +252,7 @@ impl<'a> Open<'a> {
                 }
             }
         });
-        if !batch.is_empty() {
-            batches.push((sent, batch));
-        }
-        for (sent, batch) in batches {
-            under_way.push(&self.inner.store, sent, batch);
-        }
-        if *strange > MAX_STRANGE { Err(LinkError::Strange) } else { Ok(()) }
+        if *strange > MAX_STRANGE { Err(LinkError::Strange) } else { Ok(full) }
     }
 
     /// Tells the state machine what became of a batch. What our own disk didn't take is asked for again later.
@@ -355,6 +364,21 @@ fn read_runs(store: &Store, runs: &[Run]) -> (Vec<Body>, Vec<FeedId>) {
 /// What a batch's messages say they are, and the store's verdict on each.
 type Settled = (Vec<(FeedId, u64)>, Vec<Ingested>);
 
+/// Messages that go to the store together.
+#[derive(Default)]
+struct Gathered {
+    /// What they say they are.
+    sent: Vec<(FeedId, u64)>,
+    messages: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Gathered {
+    fn is_full(&self) -> bool {
+        self.messages.len() >= BATCH || self.bytes >= BATCH_BYTES
+    }
+}
+
 struct Batch {
     sent: Vec<(FeedId, u64)>,
     storing: Pin<Box<dyn Future<Output = Vec<Ingested>> + Send>>,
@@ -366,10 +390,14 @@ struct Batch {
 struct UnderWay(VecDeque<Batch>);
 
 impl UnderWay {
-    fn push(&mut self, store: &Store, sent: Vec<(FeedId, u64)>, batch: Vec<Bytes>) {
-        let store = store.clone();
-        let storing = Box::pin(async move { store.ingest(batch).await });
-        self.0.push_back(Batch { sent, storing, done: None });
+    fn push(&mut self, store: &Store, gathered: Gathered) {
+        let (store, messages) = (store.clone(), gathered.messages);
+        let storing = Box::pin(async move { store.ingest(messages).await });
+        self.0.push_back(Batch { sent: gathered.sent, storing, done: None });
+    }
+
+    fn count(&self) -> usize {
+        self.0.len()
     }
 
     fn any(&self) -> bool {

@@ -2,7 +2,7 @@
 //
 // A peer prints `ready {"id":…,"address":…}` once it listens and has loaded its log. From then on each line of its stdin
 // is a command {"id": N, "do": NAME, …}, answered by `answer {"id": N, "value": …}` or `answer {"id": N, "error": TEXT}`.
-// The end of stdin ends the peer: none outlives the test that started it.
+// The end of stdin ends the peer, once it has put away what it must (30 s at most): none outlives the test that started it.
 const fs = require('fs')
 const path = require('path')
 const readline = require('readline')
@@ -44,8 +44,8 @@ exports.ingest = (file, add) => new Promise((resolve, reject) => {
   else resolve(0)
 })
 
-// serves commands: { name: argument => value or promise }
-exports.serve = commands => {
+// serves commands: { name: argument => value or promise }; finish() is waited for at the end
+exports.serve = (commands, finish = async () => {}) => {
   const answer = (id, rest) => process.stdout.write('answer ' + JSON.stringify({ id, ...rest }) + '\n')
   readline.createInterface({ input: process.stdin })
     .on('line', async line => {
@@ -57,7 +57,10 @@ exports.serve = commands => {
         answer(command.id, { error: String((err && err.message) || err) })
       }
     })
-    .on('close', () => process.exit(0))
+    .on('close', () => {
+      setTimeout(() => process.exit(1), 30000).unref()
+      finish().then(() => process.exit(0), () => process.exit(1))
+    })
 }
 
 exports.ready = (id, port) => {

@@ -47,6 +47,12 @@ for (const name of plugins) stack.use(load(name))
 const peer = stack(config)
 fs.writeFileSync(path.join(dir, 'manifest.json'), JSON.stringify(peer.getManifest(), null, 2))
 
+// What has no index yet is indexed at the next start, which then serves nobody for seconds.
+async function finish () {
+  while (!peer.status().sync.sync) await new Promise(resolve => setTimeout(resolve, 50))
+  await promise(cb => peer.close(true, () => cb()))
+}
+
 async function main () {
   const file = option('ingest')
   if (file) await ingest(file, peer.add)
@@ -54,7 +60,7 @@ async function main () {
     ...commands(peer),
     want: ({ feeds }) => feeds.forEach(feed => peer.replicate.request(feed, true)),
     connect: ({ address }) => promise(cb => peer.gossip.connect(address, cb)).then(() => null)
-  })
+  }, finish)
   ready(peer.id, port)
 }
 main().catch(err => {

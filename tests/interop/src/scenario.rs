@@ -10,6 +10,8 @@ use crate::{End, JsPeer, Kind, Network, SbotNode, Spec, Tips, network_key, wait_
 
 /// Longest exchange: JavaScript peers do some 5,000 messages a second on a free machine.
 const EXCHANGE: Duration = Duration::from_secs(240);
+/// Longest wait for a link.
+const CONNECT: Duration = Duration::from_secs(30);
 /// Longest way of a live message.
 const LIVE: Duration = Duration::from_secs(30);
 
@@ -69,7 +71,15 @@ pub fn sync(network: &Network, from: &mut dyn End, to: &mut dyn End) -> Result<(
     // With EBT a peer serves what it replicates itself: both want all.
     from.want(&network.authors)?;
     to.want(&network.authors)?;
-    to.connect(from.address())?;
+    // One that has just started and reads its log may be deaf for longer than a handshake may take.
+    let mut failed = None;
+    let connected = wait_until("the link is up", CONNECT, || {
+        failed = to.connect(from.address()).err();
+        Ok(failed.is_none())
+    });
+    if let (Err(late), Some(failed)) = (connected, failed) {
+        return Err(failed.context(late));
+    }
     let own = |peer: &mut dyn End| -> Result<u64> {
         let id = peer.id().to_owned();
         Ok(peer.tips()?.get(&id).map_or(0, |(sequence, _)| *sequence))
