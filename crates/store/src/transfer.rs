@@ -49,7 +49,8 @@ pub struct ImportSummary {
     pub refused: u64,
     /// The first hundred of them: line number, from 1, and why.
     pub named: Vec<(u64, String)>,
-    /// What stopped the import before its end: the store could not take a message, on a full disk for one.
+    /// What stopped the import before its end: the store could not take a message, on a full disk for one. That message
+    /// and those behind it count nowhere; importing the same input again goes on with them.
     pub stopped: Option<String>,
 }
 
@@ -62,9 +63,14 @@ impl ImportSummary {
     }
 
     fn note(&mut self, line: u64, outcome: Ingested) {
+        if let Ingested::Invalid { error: Refusal::Store(why), .. } = &outcome {
+            self.stopped.get_or_insert_with(|| why.clone());
+        }
         match outcome {
             Ingested::Stored { .. } => self.stored += 1,
             Ingested::Duplicate { .. } => self.duplicates += 1,
+            // Neither they nor those behind them are at fault.
+            _ if self.stopped.is_some() => {}
             Ingested::Gap { author, sequence, tip } => {
                 self.refuse(
                     line,
@@ -74,12 +80,7 @@ impl ImportSummary {
             Ingested::Fork { author, sequence, .. } => {
                 self.refuse(line, format!("message {sequence} of {author} is of another branch: the feed has forked"));
             }
-            Ingested::Invalid { error, .. } => {
-                if let Refusal::Store(why) = &error {
-                    self.stopped.get_or_insert_with(|| why.clone());
-                }
-                self.refuse(line, error.to_string());
-            }
+            Ingested::Invalid { error, .. } => self.refuse(line, error.to_string()),
         }
     }
 }

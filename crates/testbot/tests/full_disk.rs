@@ -66,6 +66,10 @@ async fn inside() -> Result<()> {
     assert!(format!("{refused:?}").contains("Store("), "{refused:?}");
     assert_eq!(node.has(feed), 50);
     assert!(node.publish(post("still no room")).await.is_err());
+    let (store, lines) = (node.store().clone(), network.clone().grow(20)?.join(&b'\n'));
+    let import = tokio::task::spawn_blocking(move || store.import(&lines[..], &mut |_| {})).await??;
+    assert!(import.stopped.as_ref().is_some_and(|why| why.contains("can't write")), "{import:?}");
+    assert_eq!((import.stored, import.refused), (0, 0), "no message is at fault: {import:?}");
     // What comes over the open link can't be stored either; the peer has it for later.
     peer.posts(2).await?;
     assert_eq!(node.has(peer.id()), 0);

@@ -69,7 +69,9 @@ impl Summary {
         }
         context.output.flush()?;
         if let Some(why) = &self.stopped {
-            return Err(Failure::new(Code::Failed, format!("the import stopped: {}", super::text::printable(why))));
+            let why = super::text::printable(why);
+            return Err(Failure::new(Code::Failed, format!("the import stopped: {why}"))
+                .hint("importing the same file again goes on where it stopped"));
         }
         if self.refused > 0 {
             return Err(Failure::new(Code::Failed, format!("{} messages were refused", self.refused)));
