@@ -1,11 +1,16 @@
 //! Discovery: sources that say where peers might be.
 //!
 //! A [`Sighting`] is a claim: somebody says that a peer is at an address. Only a handshake proves it. [`Sightings`] is
-//! the one stream into which all sources flow; a [`Spotter`] is a source's end of it. Sources today: addresses from the
-//! settings and by hand ([`Spotter::seeds`], [`Spotter::see`]). [`lan`] reads and writes what peers of the classic kind
-//! broadcast on a local network; it has no sockets.
+//! the one stream into which all sources flow; a [`Spotter`] is a source's end of it. Sources today:
+//! - addresses from the settings and by hand ([`Spotter::seeds`], [`Spotter::see`]);
+//! - the local network, where peers announce themselves by UDP broadcast: [`lan`] reads and writes what they send,
+//!   [`Neighbours`] remembers who was heard lately, [`LanSocket`] is the socket and the task.
 
+mod broadcast;
 pub mod lan;
+mod neighbours;
 mod sighting;
 
-pub use sighting::{Origin, Refused, Sighting, Sightings, Spotter, WAITING, sightings};
+pub use broadcast::{Announcement, LanSocket};
+pub use neighbours::{MOST, MOST_OF_ONE, Neighbours};
+pub use sighting::{News, Origin, Refused, Sighting, Sightings, Spotter, WAITING, sightings};

@@ -69,12 +69,21 @@ pub enum Refused {
     Ended,
 }
 
-/// All sightings of all sources.
-pub struct Sightings(mpsc::Receiver<Sighting>);
+/// What a source has to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// Somebody says that a peer is at an address.
+    Seen(Sighting),
+    /// Nobody says so any more: the peer may be gone from there.
+    Gone(Sighting),
+}
+
+/// All news of all sources.
+pub struct Sightings(mpsc::Receiver<News>);
 
 /// A source's end of [`Sightings`].
 #[derive(Clone)]
-pub struct Spotter(mpsc::Sender<Sighting>);
+pub struct Spotter(mpsc::Sender<News>);
 
 /// A stream of sightings and its first source's end; clone that for others.
 pub fn sightings() -> (Spotter, Sightings) {
@@ -83,8 +92,8 @@ pub fn sightings() -> (Spotter, Sightings) {
 }
 
 impl Sightings {
-    /// The next sighting; `None` once all sources have ended. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Sighting> {
+    /// What is told next; `None` once all sources have ended. Cancel-safe.
+    pub async fn next(&mut self) -> Option<News> {
         self.0.recv().await
     }
 }
@@ -95,12 +104,25 @@ impl Spotter {
     /// # Errors
     /// [`Refused::Ended`].
     pub async fn see(&self, sighting: Sighting) -> Result<(), Refused> {
-        self.0.send(sighting).await.map_err(|_| Refused::Ended)
+        self.0.send(News::Seen(sighting)).await.map_err(|_| Refused::Ended)
+    }
+
+    /// Tells that a sighting holds no longer, when there is room.
+    ///
+    /// # Errors
+    /// [`Refused::Ended`].
+    pub async fn gone(&self, sighting: Sighting) -> Result<(), Refused> {
+        self.0.send(News::Gone(sighting)).await.map_err(|_| Refused::Ended)
     }
 
     /// Passes a sighting on if there is room; answers whether there was.
     pub fn try_see(&self, sighting: Sighting) -> bool {
-        self.0.try_send(sighting).is_ok()
+        self.0.try_send(News::Seen(sighting)).is_ok()
+    }
+
+    /// Whether nobody takes sightings any more.
+    pub fn is_ended(&self) -> bool {
+        self.0.is_closed()
     }
 
     /// Passes on the addresses of the settings, and returns those that are none with the reason. Old forms of addresses
@@ -147,9 +169,9 @@ mod tests {
             );
             assert!(matches!(wrong[1].1, Refused::NoKey { .. }));
             drop(spotter);
-            let first = sightings.next().await.unwrap();
+            let Some(News::Seen(first)) = sightings.next().await else { panic!("nothing is seen") };
             assert_eq!((first.peer.to_string(), first.origin), (format!("@{KEY}.ed25519"), Origin::Seed));
-            let second = sightings.next().await.unwrap();
+            let Some(News::Seen(second)) = sightings.next().await else { panic!("nothing more is seen") };
             assert_eq!(second.address.to_string(), format!("net:b.example:8008~shs:{KEY}"));
             assert_eq!(sightings.next().await, None);
         });

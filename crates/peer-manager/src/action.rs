@@ -38,6 +38,13 @@ pub enum Action {
         /// Whether it is to be remembered.
         on: bool,
     },
+    /// How far `peer` is from us in the social graph has changed. Says nothing of a peer that isn't known.
+    PeerPrioritised {
+        /// The peer.
+        peer: FeedId,
+        /// 1 for whom we follow, 2 for whom they follow, and so on; `None` for strangers.
+        hops: Option<u32>,
+    },
     /// `peer` is not to be talked with (blocked, or banned by the user), or may be again.
     PeerBanned {
         /// The peer.

@@ -13,8 +13,9 @@
 //!    └───────────────────────────────────── RemotePeerDidDisconnect ◀───────┴─ disconnecting
 //! ```
 //! Whoever dials us is `connected` at once (`RemotePeerClientDidConnect`). What it decides today:
-//! - Peers that the user connected or remembered, and those in the settings (seeds), are dialed, and dialed again when
-//!   the link is lost, after pauses that double with every failure up to a limit, each lengthened by chance.
+//! - Peers that the user connected or remembered, those in the settings (seeds), and those on the local network that we
+//!   follow are dialed, and dialed again when the link is lost, after pauses that double with every failure up to a
+//!   limit, each lengthened by chance.
 //! - A peer's routes are tried one after another, the one that worked last first; a pause begins when all have failed.
 //! - At most one link to one peer. When both ends dialed at once, both keep the link that the smaller key dialed.
 //! - Neither our own key nor a banned peer is ever dialed; a banned one that dials in is hung up on.

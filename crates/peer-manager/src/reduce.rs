@@ -20,6 +20,7 @@ impl State {
             Action::RouteRemoved { peer, route } => self.route_removed(peer, &route, out),
             Action::PeerForgotten { peer } => self.forgotten(peer, out),
             Action::LongTermSet { peer, on } => self.long_term_set(peer, on, out),
+            Action::PeerPrioritised { peer, hops } => self.prioritised(peer, hops),
             Action::PeerBanned { peer, on } => self.banned(peer, on, out),
             Action::ConnectRequested { peer } => self.connect_requested(peer, out),
             Action::DisconnectRequested { peer } => self.disconnect_requested(peer, out),
@@ -144,6 +145,14 @@ impl State {
         let when = peer.next_try.unwrap_or(self.now);
         self.plan(key, when);
         self.sweep(key, out);
+    }
+
+    fn prioritised(&mut self, key: FeedId, hops: Option<u32>) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        if std::mem::replace(&mut peer.hops, hops) != hops {
+            let when = peer.next_try.unwrap_or(self.now);
+            self.plan(key, when);
+        }
     }
 
     fn banned(&mut self, key: FeedId, on: bool, out: &mut Effects) {

@@ -437,3 +437,30 @@ fn what_deserves_it_is_kept_over_a_restart() {
     assert!(dials.iter().any(|effect| matches!(effect, Effect::Dial { peer, .. } if *peer == SMALL)));
     assert_eq!(state.dials(), 1);
 }
+
+#[test]
+fn who_is_on_the_local_network_is_dialed_if_we_follow_it() {
+    let mut world = World::new();
+    world.route(GREAT, ROUTE, Source::Local);
+    assert_eq!((world.dialed(), world.state.why(&GREAT)), (vec![], Why::NotAskedFor));
+    world.act(Action::PeerPrioritised { peer: GREAT, hops: Some(2) });
+    assert_eq!(world.dialed(), []);
+    world.act(Action::PeerPrioritised { peer: GREAT, hops: Some(1) });
+    assert_eq!(world.dialed().len(), 1);
+    world.act(Action::PeerPrioritised { peer: SMALL, hops: Some(1) });
+    assert!(world.state.peer(&SMALL).is_none(), "what isn't known isn't kept");
+    // From elsewhere it takes more than following it.
+    world.route(SMALL, ROUTE, Source::Pub).act(Action::PeerPrioritised { peer: SMALL, hops: Some(1) });
+    assert_eq!((world.dialed(), world.state.why(&SMALL)), (vec![], Why::NotAskedFor));
+}
+
+#[test]
+fn who_left_the_local_network_is_not_dialed_any_more() {
+    let mut world = World::new();
+    world.route(GREAT, ROUTE, Source::Local).act(Action::PeerPrioritised { peer: GREAT, hops: Some(1) });
+    let attempt = world.attempt(GREAT);
+    world.act(Action::RemotePeerConnectionFailed { peer: GREAT, attempt, error: "no".into() });
+    assert!(matches!(world.state.why(&GREAT), Why::Pausing { .. }));
+    world.act(Action::RouteRemoved { peer: GREAT, route: ROUTE.into() });
+    assert!(world.state.peer(&GREAT).is_none());
+}

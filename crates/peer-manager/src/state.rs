@@ -215,6 +215,9 @@ pub struct Peer {
     pub long_term: bool,
     /// What the user asked for last: to be connected, or not to be.
     pub wanted: Option<bool>,
+    /// How far it is from us in the social graph: 1 for whom we follow; `None` for strangers. Not saved.
+    #[serde(default)]
+    pub hops: Option<u32>,
     /// Whether it is not to be talked with.
     pub banned: bool,
     /// The one live link.
@@ -245,6 +248,7 @@ impl Peer {
             routes: Vec::new(),
             long_term: false,
             wanted: None,
+            hops: None,
             banned: false,
             link: None,
             dialing: None,
@@ -269,9 +273,12 @@ impl Peer {
         }
     }
 
-    /// Whether it is dialed without the user asking each time.
+    /// Whether it is dialed without the user asking each time: one to be remembered, one of the settings, and one that we
+    /// follow and that is on the local network (as in ssb-conn `conn-scheduler.js`). What the user said last goes before.
     pub fn is_kept_connected(&self) -> bool {
-        self.wanted.unwrap_or(self.long_term || self.routes.iter().any(|route| route.source == Source::Seed))
+        let at = |source| self.routes.iter().any(|route| route.source == source);
+        let followed = self.hops == Some(1);
+        self.wanted.unwrap_or(self.long_term || at(Source::Seed) || followed && at(Source::Local))
     }
 
     /// Whether it would be missed.

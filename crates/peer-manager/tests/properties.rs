@@ -42,6 +42,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => act(key().prop_map(|peer| Action::PeerForgotten { peer }).boxed()),
         2 => act((key(), any::<bool>()).prop_map(|(peer, on)| Action::LongTermSet { peer, on }).boxed()),
         1 => act((key(), any::<bool>()).prop_map(|(peer, on)| Action::PeerBanned { peer, on }).boxed()),
+        2 => act((key(), prop::option::of(1u32..3)).prop_map(|(peer, hops)| Action::PeerPrioritised { peer, hops }).boxed()),
         4 => act(key().prop_map(|peer| Action::ConnectRequested { peer }).boxed()),
         1 => act(key().prop_map(|peer| Action::DisconnectRequested { peer }).boxed()),
         1 => act(prop::sample::select(vec![

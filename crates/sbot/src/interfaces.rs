@@ -1,16 +1,32 @@
 //! The addresses of this machine.
 
+use std::net::Ipv4Addr;
+
+use if_addrs::{IfAddr, Interface};
+
 use crate::config::Scope;
+
+fn interfaces() -> Vec<Interface> {
+    if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        tracing::warn!(%error, "this machine's addresses can't be listed");
+        Vec::new()
+    })
+}
+
+/// The IPv4 networks that this machine is in, but for its own: its address in each, and how to reach all in it.
+pub(crate) fn networks() -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> {
+    interfaces().into_iter().filter_map(|interface| match interface.addr {
+        IfAddr::V4(v4) if !v4.is_loopback() => Some((v4.ip, v4.broadcast?)),
+        _ => None,
+    })
+}
 
 /// Hosts at which this machine can be reached in a scope, loopback first for the device alone.
 pub(crate) fn hosts(scope: Option<Scope>) -> Vec<String> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
-        tracing::warn!(%error, "this machine's addresses can't be listed");
-        Vec::new()
-    });
+    let interfaces = interfaces();
     let mut hosts: Vec<String> = interfaces
         .iter()
-        .map(if_addrs::Interface::ip)
+        .map(Interface::ip)
         .filter(|ip| match scope {
             Some(Scope::Device) => ip.is_loopback(),
             Some(Scope::Local) => !ip.is_loopback() && is_private(ip),

@@ -6,6 +6,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 mod content;
+mod discovering;
 mod interfaces;
 pub mod node;
 mod peers;

@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 use sbot_authorisation::{Role, role_of};
 use sbot_feed::{FeedId, Keypair};
 use sbot_multiserver::{
-    Address, Bind, Connection, DialSettings, Dialer, Endpoint, ListenError, ListenSettings, Listener, Route,
+    Bind, Connection, DialSettings, Dialer, Endpoint, ListenError, ListenSettings, Listener, Route,
 };
-use sbot_peer_manager::{Action, Source};
+use sbot_peer_manager::Action;
 use sbot_rpc::{Limits, Registry, Session};
 use sbot_store::{BlobStore, Store, StoreError, StoreOptions};
 use tokio::sync::oneshot;
@@ -23,6 +23,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::api::{self, Addresses, Blobs, Caller, Context};
 use crate::config::secret::SecretFileError;
 use crate::config::{Config, NetIncoming, Scope, manifest};
+use crate::discovering;
 use crate::peers::{PeerRuntime, Serve};
 use crate::private::Boxes;
 use crate::publish::{Clock, Publisher, system_clock};
@@ -285,16 +286,7 @@ impl Node {
         Arc::clone(&replicating).run(&mut tasks);
         let (stop_accepting, stopped) = oneshot::channel();
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), Arc::clone(&peers), stopped));
-        for seed in &config.peers.seeds {
-            match Address::from_any(seed).map(|address| (address.key(), address)) {
-                Ok((Some(peer), address)) if peer != id => {
-                    peers.apply(Action::RouteAdded { peer, route: address.to_string(), source: Source::Seed });
-                }
-                Ok((Some(_), _)) => {}
-                Ok((None, _)) => tracing::warn!(seed, "a seed without a key can't be dialed"),
-                Err(error) => tracing::warn!(seed, %error, "a seed is no address"),
-            }
-        }
+        discovering::start(&config, &shared.context, &peers, &mut tasks).await;
         if config.peers.autostart {
             peers.apply(Action::SchedulerStarted);
         }

@@ -107,6 +107,11 @@ impl PeerRuntime {
         let _ = self.server.set(server);
     }
 
+    /// Looks at what is known.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.lock())
+    }
+
     /// Takes an action and carries out what follows from it.
     pub(crate) fn apply(&self, action: Action) {
         let mut state = self.state.lock();

@@ -8,6 +8,7 @@
 //   --ingest FILE  log to add before it is ready
 //   --ebt off      replicate by createHistoryStream alone
 //   --survive yes  go on after an exception that nobody caught
+//   --lan IP       listen there instead, and announce itself by ssb-local
 //
 // ssb-config reads the command line too: no option here may be named like one of its settings, but for `port`.
 // `autoPopulate` is off because gossip's `ip` dependency throws on a pub whose host is a name.
@@ -20,6 +21,7 @@ if (option('survive') === 'yes') process.on('uncaughtException', err => console.
 
 const dir = option('dir')
 const port = Number(option('port'))
+const lan = option('lan')
 fs.mkdirSync(dir, { recursive: true })
 const config = load('ssb-config/inject')('sbot-interop', {
   path: dir,
@@ -27,10 +29,10 @@ const config = load('ssb-config/inject')('sbot-interop', {
   friends: { hops: Number(option('hops', 3)) },
   timeout: 0,
   logging: { level: 'error' },
-  gossip: { connections: 5, autoPopulate: false, pub: false, seed: false, friends: false, local: false, global: false },
+  gossip: { connections: 5, autoPopulate: false, pub: false, seed: false, friends: false, local: Boolean(lan), global: false },
   connections: {
     incoming: {
-      net: [{ scope: ['device', 'local'], transform: 'shs', host: '127.0.0.1', port }],
+      net: [{ scope: lan ? ['device', 'local', 'private'] : ['device', 'local'], transform: 'shs', host: lan || '127.0.0.1', port }],
       unix: [{ scope: 'device', transform: 'noauth' }]
     },
     outgoing: { net: [{ transform: 'shs' }] }
@@ -41,6 +43,7 @@ config.keys = load('ssb-keys').loadOrCreateSync(path.join(dir, 'secret'))
 const plugins = ['ssb-private1', 'ssb-unix-socket', 'ssb-no-auth', 'ssb-master', 'ssb-gossip', 'ssb-replicate',
   'ssb-friends', 'ssb-blobs', 'ssb-invite', 'ssb-query', 'ssb-links', 'ssb-ooo']
 if (option('ebt') !== 'off') plugins.push('ssb-ebt')
+if (lan) plugins.push('ssb-local')
 plugins.push('ssb-private')
 const stack = load('ssb-server')
 for (const name of plugins) stack.use(load(name))
@@ -59,7 +62,8 @@ async function main () {
   serve({
     ...commands(peer),
     want: ({ feeds }) => feeds.forEach(feed => peer.replicate.request(feed, true)),
-    connect: ({ address }) => promise(cb => peer.gossip.connect(address, cb)).then(() => null)
+    connect: ({ address }) => promise(cb => peer.gossip.connect(address, cb)).then(() => null),
+    peers: () => peer.gossip.peers()
   }, finish)
   ready(peer.id, port)
 }

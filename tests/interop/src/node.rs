@@ -12,11 +12,14 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use crate::child::{Process, wait_until};
+use crate::lan::Host;
 use crate::peer::free_port;
 use crate::{End, Tips, program};
 
 /// Longest start and longest stop.
 const START: Duration = Duration::from_secs(60);
+/// The port of a node without settings.
+pub(crate) const DEFAULT_PORT: u16 = 8008;
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(60);
 
@@ -29,7 +32,7 @@ pub struct SbotNode {
     pub id: String,
     /// Its multiserver address.
     pub address: String,
-    /// Its TCP port on 127.0.0.1.
+    /// Its TCP port.
     pub port: u16,
     /// Its data directory.
     pub dir: PathBuf,
@@ -76,11 +79,24 @@ impl SbotNode {
     /// # Errors
     /// It doesn't start; the end of its log is in the error.
     pub fn start(dir: &Path, network: &str) -> Result<Self> {
-        std::fs::create_dir_all(dir)?;
         let port = free_port()?;
         let mut command = Self::command(dir, network, &["server", "--host", "127.0.0.1", "--port", &port.to_string()])?;
         // It dials nobody of itself.
         command.args(["--", "--local", "false", "--conn.autostart", "false"]);
+        Self::wait_for(command, dir, "127.0.0.1", port)
+    }
+
+    /// Starts a server as it is without settings on a host of a [`Lan`](crate::Lan), and waits until it answers.
+    ///
+    /// # Errors
+    /// It doesn't start; the end of its log is in the error.
+    pub fn start_on(host: &Host, dir: &Path, network: &str) -> Result<Self> {
+        let command = Self::command(dir, network, &["server"])?;
+        Self::wait_for(host.run(&command, dir), dir, &host.ip, DEFAULT_PORT)
+    }
+
+    fn wait_for(mut command: Command, dir: &Path, host: &str, port: u16) -> Result<Self> {
+        std::fs::create_dir_all(dir)?;
         let mut process = Process::start(command.stdout(Stdio::null()), &dir.join("stderr.log"))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let mut connected = None;
@@ -100,7 +116,7 @@ impl SbotNode {
             Self { process, runtime, peer, id: String::new(), address: String::new(), port, dir: dir.into() };
         node.id = node.call("whoami", json!([]))?["id"].as_str().context("whoami has no id")?.to_owned();
         let key = node.id.trim_start_matches('@').trim_end_matches(".ed25519");
-        node.address = format!("net:127.0.0.1:{port}~shs:{key}");
+        node.address = format!("net:{host}:{port}~shs:{key}");
         Ok(node)
     }
 

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 use crate::child::Process;
 use crate::install::script;
+use crate::lan::Host;
+use crate::node::DEFAULT_PORT;
 use crate::{End, Tips};
 
 /// Longest start, 100,000 messages taken in included: about 15 s for ssb-server and 40 s for the ssb-db2 stack.
@@ -62,9 +64,7 @@ impl JsPeer {
     /// # Errors
     /// It doesn't start; the end of its log is in the error.
     pub fn start(kind: Kind, dir: &Path, network: &str, ingest: Option<&Path>) -> Result<Self> {
-        let port = free_port()?;
-        let mut command = script(kind.script())?;
-        command.arg("--dir").arg(dir).args(["--port", &port.to_string(), "--network", network]);
+        let mut command = Self::command(kind, dir, free_port()?, network)?;
         if let Some(file) = ingest {
             command.arg("--ingest").arg(file);
         }
@@ -73,6 +73,27 @@ impl JsPeer {
             Kind::ClassicThatSurvives => command.args(["--survive", "yes"]),
             Kind::Classic | Kind::Db2 => &mut command,
         };
+        Self::wait_for(command, dir)
+    }
+
+    /// Starts ssb-server with ssb-local, which dials nobody, on a host of a [`Lan`](crate::Lan), and waits until it listens.
+    ///
+    /// # Errors
+    /// It doesn't start; the end of its log is in the error.
+    pub fn start_on(host: &Host, dir: &Path, network: &str) -> Result<Self> {
+        let mut command = Self::command(Kind::Classic, dir, DEFAULT_PORT, network)?;
+        // Its own dialing throws on addresses whose host is unknown to its `ip` dependency: it lives on without.
+        command.args(["--lan", &host.ip, "--survive", "yes"]);
+        Self::wait_for(host.run(&command, dir), dir)
+    }
+
+    fn command(kind: Kind, dir: &Path, port: u16, network: &str) -> Result<Command> {
+        let mut command = script(kind.script())?;
+        command.arg("--dir").arg(dir).args(["--port", &port.to_string(), "--network", network]);
+        Ok(command)
+    }
+
+    fn wait_for(mut command: Command, dir: &Path) -> Result<Self> {
         // ssb-config reads the home directory and the environment.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ssb_") {

@@ -1,0 +1,106 @@
+//! Discovery, wired up: the sources, and what they and the social graph tell the peer manager.
+
+use std::sync::Arc;
+
+use sbot_discovery::{Announcement, LanSocket, News, Origin, Sighting, Sightings, lan, sightings};
+use sbot_feed::FeedId;
+use sbot_multiserver::{Address, Endpoint, Route};
+use sbot_peer_manager::{Action, KnownRoute, Peer, Source};
+use tokio::task::JoinSet;
+
+use crate::api::Context;
+use crate::config::Config;
+use crate::interfaces;
+use crate::peers::PeerRuntime;
+use crate::social::{Hops, Social};
+
+/// Starts the sources that the settings want, and the tasks that pass on what they tell.
+pub(crate) async fn start(config: &Config, context: &Arc<Context>, peers: &Arc<PeerRuntime>, tasks: &mut JoinSet<()>) {
+    let (spotter, sightings) = sightings();
+    tasks.spawn(take_sightings(sightings, Arc::clone(peers), Arc::clone(&context.social)));
+    tasks.spawn(follow_hops(Arc::clone(peers), Arc::clone(&context.social)));
+    // It has not ended: the task above takes them.
+    for (seed, why) in spotter.seeds(config.peers.seeds.iter().map(String::as_str)).await.unwrap_or_default() {
+        tracing::warn!(seed, %why, "a seed is no address to dial");
+    }
+    if !config.peers.local {
+        return;
+    }
+    // As ssb-local: UDP on the port that is TCP's in the settings.
+    let port = config.connections.net.first().map(|net| net.port).filter(|port| *port != 0).unwrap_or(lan::PORT);
+    let (own, addresses) = (context.id, Arc::clone(&context.addresses));
+    let announcements = move || match addresses.addresses(Some("local")).map(|address| address.parse()) {
+        Some(Ok(address)) => announcements(&address),
+        _ => Vec::new(),
+    };
+    match LanSocket::bind(port) {
+        Ok(socket) => drop(tasks.spawn(socket.run(own, announcements, spotter))),
+        Err(error) => tracing::warn!(%error, port, "peers on the local network are not looked for"),
+    }
+}
+
+/// What is announced on each local network: that of our addresses which is in it, or all if none is, as behind a
+/// forwarded port.
+fn announcements(own: &Address) -> Vec<Announcement> {
+    let payload = |host: String| {
+        let is_here =
+            |route: &&Route| matches!(route.endpoint(), Endpoint::Net { host: listens, .. } if listens == host);
+        match own.routes().iter().find(is_here) {
+            Some(route) => lan::announce(&route.clone().into()),
+            None => lan::announce(own),
+        }
+    };
+    let networks = interfaces::networks();
+    networks.filter_map(|(ip, to)| Some(Announcement { to, payload: payload(ip.to_string())? })).collect()
+}
+
+/// Passes on what the sources tell.
+async fn take_sightings(mut sightings: Sightings, peers: Arc<PeerRuntime>, social: Arc<Social>) {
+    while let Some(news) = sightings.next().await {
+        match news {
+            News::Seen(Sighting { peer, address, origin }) => {
+                let source = match origin {
+                    Origin::Manual => Source::Manual,
+                    Origin::Seed => Source::Seed,
+                    Origin::Local => Source::Local,
+                };
+                tracing::debug!(%peer, %address, source = source.name(), "a peer is seen");
+                peers.apply(Action::RouteAdded { peer, route: address.to_string(), source });
+                peers.apply(Action::PeerPrioritised { peer, hops: hops_of(&social.hops(), &peer) });
+            }
+            News::Gone(Sighting { peer, address, .. }) => {
+                let route = address.to_string();
+                let local = |known: &KnownRoute| known.address == route && known.source == Source::Local;
+                // Known from elsewhere too, it stays.
+                if peers.look(|state| state.peer(&peer).is_some_and(|known| known.routes.iter().any(local))) {
+                    tracing::debug!(%peer, %address, "a peer has left the local network");
+                    peers.apply(Action::RouteRemoved { peer, route });
+                }
+            }
+        }
+    }
+}
+
+/// Tells the peer manager how far peers are, now and whenever that changes.
+async fn follow_hops(peers: Arc<PeerRuntime>, social: Arc<Social>) {
+    let mut hops = social.watch();
+    loop {
+        let now = Arc::clone(&hops.borrow_and_update());
+        let changed = |(key, peer): (&FeedId, &Peer)| {
+            let hops = hops_of(&now, key);
+            (peer.hops != hops).then_some((*key, hops))
+        };
+        let changed: Vec<_> = peers.look(|state| state.peers().filter_map(changed).collect());
+        for (peer, hops) in changed {
+            peers.apply(Action::PeerPrioritised { peer, hops });
+        }
+        if hops.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// How far a peer is; `None` if it is a stranger, or blocked.
+fn hops_of(hops: &Hops, peer: &FeedId) -> Option<u32> {
+    hops.get(peer).and_then(|hops| u32::try_from(*hops).ok())
+}

@@ -1,0 +1,81 @@
+//! A local network of its own: hosts in network namespaces, joined by a bridge. Needs root and iproute2.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, ensure};
+
+/// Hosts that hear each other and nobody else. Taken down when dropped.
+pub struct Lan {
+    /// The bridge's namespace, then the hosts'.
+    namespaces: Vec<String>,
+}
+
+/// A host of a [`Lan`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    namespace: String,
+    /// Its address.
+    pub ip: String,
+}
+
+impl Lan {
+    /// A network of `count` hosts, at most 200. `None`, and a line that says why, where this user can't make one.
+    ///
+    /// # Errors
+    /// It can be made, but something fails.
+    pub fn new(count: usize) -> Result<Option<(Lan, Vec<Host>)>> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("sbot{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let hub = format!("{name}-hub");
+        if ip(&["netns", "add", &hub]).is_err() {
+            println!("passed over: a network of its own needs root and iproute2");
+            return Ok(None);
+        }
+        let mut lan = Lan { namespaces: vec![hub.clone()] };
+        ip(&["-n", &hub, "link", "add", "bridge", "type", "bridge"])?;
+        ip(&["-n", &hub, "link", "set", "bridge", "up"])?;
+        let mut hosts = Vec::new();
+        for number in 1..=count {
+            let (namespace, port, address) =
+                (format!("{name}-{number}"), format!("port{number}"), format!("10.77.0.{number}"));
+            ip(&["netns", "add", &namespace])?;
+            lan.namespaces.push(namespace.clone());
+            ip(&["-n", &hub, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &namespace])?;
+            ip(&["-n", &hub, "link", "set", &port, "master", "bridge", "up"])?;
+            ip(&["-n", &namespace, "addr", "add", &format!("{address}/24"), "broadcast", "+", "dev", "eth0"])?;
+            ip(&["-n", &namespace, "link", "set", "lo", "up"])?;
+            ip(&["-n", &namespace, "link", "set", "eth0", "up"])?;
+            // For what is sent to 255.255.255.255.
+            ip(&["-n", &namespace, "route", "add", "default", "dev", "eth0"])?;
+            hosts.push(Host { namespace, ip: address });
+        }
+        Ok(Some((lan, hosts)))
+    }
+}
+
+impl Drop for Lan {
+    fn drop(&mut self) {
+        for namespace in &self.namespaces {
+            // What is left over can be seen by `ip netns`.
+            let _ = ip(&["netns", "del", namespace]);
+        }
+    }
+}
+
+impl Host {
+    /// The same command, on this host.
+    pub(crate) fn run(&self, command: &Command, home: &Path) -> Command {
+        let mut here = Command::new("ip");
+        here.args(["netns", "exec", &self.namespace]).arg(command.get_program()).args(command.get_args());
+        here.env("HOME", home);
+        here
+    }
+}
+
+fn ip(words: &[&str]) -> Result<()> {
+    let output = Command::new("ip").args(words).stdin(Stdio::null()).output().context("there is no ip")?;
+    ensure!(output.status.success(), "ip {}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! Peers that find each other on a local network, each on a host of its own.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use sbot_interop::{End, JsPeer, Lan, SbotNode, network_key, wait_until};
+use serde_json::{Value, json};
+
+/// Longest wait for a peer to be found, connected and replicated: announcements come every second or two.
+const FOUND: Duration = Duration::from_secs(30);
+/// Longest wait for a peer to be taken for gone: it has to be silent for 10 s.
+const GONE: Duration = Duration::from_secs(40);
+
+fn follow(who: &str) -> Value {
+    json!({"type": "contact", "contact": who, "following": true})
+}
+
+fn block(who: &str) -> Value {
+    json!({"type": "contact", "contact": who, "blocking": true})
+}
+
+/// How `node` has the peer with this key, if it knows it.
+fn known(node: &SbotNode, key: &str) -> Result<Option<Value>> {
+    let peers = node.call("gossip.peers", json!([]))?;
+    Ok(peers.as_array().into_iter().flatten().find(|peer| peer["key"] == key).cloned())
+}
+
+#[test]
+fn friends_find_each_other_strangers_are_seen_and_blocked_ones_refused() -> Result<()> {
+    let Some((_lan, hosts)) = Lan::new(3)? else { return Ok(()) };
+    let (key, world) = (network_key()?, tempfile::tempdir()?);
+    let start = |number: usize| SbotNode::start_on(&hosts[number], &world.path().join(number.to_string()), &key);
+    let (mut one, mut two, mut stranger) = (start(0)?, start(1)?, start(2)?);
+    let text = |text: &str| json!({"type": "post", "text": text});
+    let secret = stranger.publish(text("nobody asked me"))?;
+
+    // Seen, and no more: whoever announces is anybody.
+    wait_until("all are seen", FOUND, || Ok(known(&one, &two.id)?.is_some() && known(&one, &stranger.id)?.is_some()))?;
+    let seen = known(&one, &two.id)?.unwrap_or_default();
+    ensure!(seen["source"] == "local" && seen["host"] == json!(hosts[1].ip), "{seen}");
+    ensure!(seen["state"].is_null(), "a stranger was dialed: {seen}");
+
+    let posts = [one.publish(text("from one"))?, two.publish(text("from two"))?];
+    one.publish(follow(&two.id))?;
+    two.publish(follow(&one.id))?;
+    wait_until("both have the other's post", FOUND, || Ok(one.has(&posts[1])? && two.has(&posts[0])?))?;
+    let connected = known(&one, &two.id)?.unwrap_or_default();
+    ensure!(connected["state"] == "connected", "{connected}");
+
+    two.publish(block(&stranger.id))?;
+    stranger.publish(follow(&two.id))?;
+    let address = two.address.clone();
+    ensure!(stranger.connect(&address).is_err(), "a blocked peer was let in");
+    ensure!(!one.has(&secret)? && !two.has(&secret)? && !stranger.has(&posts[1])?, "strangers were replicated");
+    let state = known(&one, &stranger.id)?.unwrap_or_default()["state"].clone();
+    ensure!(state.is_null(), "one is {state} with the stranger");
+
+    let id = two.id.clone();
+    drop(two);
+    wait_until("one that has gone is forgotten", GONE, || Ok(known(&one, &id)?.is_none()))?;
+    Ok(())
+}
+
+#[test]
+fn ssb_server_with_ssb_local_and_we_find_each_other() -> Result<()> {
+    let Some((_lan, hosts)) = Lan::new(2)? else { return Ok(()) };
+    let (key, world) = (network_key()?, tempfile::tempdir()?);
+    let mut theirs = JsPeer::start_on(&hosts[0], &world.path().join("js"), &key)?;
+    let mut ours = SbotNode::start_on(&hosts[1], &world.path().join("sbot"), &key)?;
+    wait_until("we see it", FOUND, || Ok(known(&ours, &theirs.id)?.is_some()))?;
+    wait_until("it sees us", FOUND, || {
+        let peers = theirs.ask(json!({"do": "peers"}))?;
+        let us = peers.as_array().into_iter().flatten().find(|peer| peer["key"] == json!(ours.id));
+        Ok(us.is_some_and(|us| us["source"] == "local" && us["address"] == json!(ours.address)))
+    })?;
+    ours.publish(follow(&theirs.id))?;
+    theirs.publish(follow(&ours.id))?;
+    let posts = [
+        ours.publish(json!({"type": "post", "text": "ahoy"}))?,
+        theirs.publish(json!({"type": "post", "text": "ahoi"}))?,
+    ];
+    wait_until("both have the other's post", FOUND, || Ok(ours.has(&posts[1])? && theirs.has(&posts[0])?))?;
+    Ok(())
+}
