@@ -132,7 +132,7 @@ mod tests {
         let mut tasks = tokio::task::JoinSet::new();
         for (socket, key) in [(first, FeedId([1; 32])), (second, FeedId([2; 32]))] {
             let (spotter, sightings) = sightings();
-            let payload = announce(&Route::net("127.0.0.1", 8008, &key).into()).unwrap();
+            let payload = announce(&Route::net("192.0.2.1", 8008, &key).into()).unwrap();
             let announcements = move || vec![Announcement { to: LOOPBACK, payload: payload.clone() }];
             tasks.spawn(async move { socket.run(key, announcements, spotter).await });
             heard.push(sightings);

@@ -6,6 +6,8 @@
 //!
 //! Source: ssb-local 2.0 `index.js`; ssb-lan 1.1 `lib/index.js` (`readLegacy`, `writeLegacy`).
 
+use std::net::IpAddr;
+
 use sbot_feed::FeedId;
 use sbot_multiserver::{Address, Endpoint};
 
@@ -35,12 +37,12 @@ pub fn parse(payload: &[u8], own: &FeedId) -> Result<Option<Sighting>, Refused> 
 }
 
 /// Makes the payload that announces us at `address`; `None` if it has no route over TCP with a key, or none that fits.
-/// Routes of other transports, and through sockets of this machine, are left out: nobody else can use them.
+/// Routes of other transports, and those within this machine, are left out: nobody else can use them.
 pub fn announce(address: &Address) -> Option<Vec<u8>> {
     let mut payload = String::new();
     for route in address.routes() {
-        let usable =
-            matches!(route.endpoint(), Endpoint::Net { .. }) && route.key().is_some() && route.seed().is_none();
+        let reachable = matches!(route.endpoint(), Endpoint::Net { host, .. } if !is_loopback(&host));
+        let usable = reachable && route.key().is_some() && route.seed().is_none();
         let text = route.to_string();
         if !usable || payload.len() + 1 + text.len() > MAX_PAYLOAD {
             continue;
@@ -51,6 +53,10 @@ pub fn announce(address: &Address) -> Option<Vec<u8>> {
         payload.push_str(&text);
     }
     (!payload.is_empty()).then(|| payload.into_bytes())
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -88,12 +94,13 @@ mod tests {
     #[test]
     fn only_what_others_can_use_is_announced() {
         let joined: Address =
-            format!("unix:/s~noauth;net:10.0.0.1:8008~shs:{KEY};ws://10.0.0.1:80~shs:{KEY};net:10.0.0.2:1~shs:{KEY}")
+            format!("unix:/s~noauth;net:127.0.0.1:8008~shs:{KEY};net:10.0.0.1:8008~shs:{KEY};ws://10.0.0.1:80~shs:{KEY};net:10.0.0.2:1~shs:{KEY}")
                 .parse()
                 .unwrap();
         let payload = announce(&joined).unwrap();
         assert_eq!(payload, format!("net:10.0.0.1:8008~shs:{KEY};net:10.0.0.2:1~shs:{KEY}").into_bytes());
         assert_eq!(announce(&"unix:/s~noauth".parse().unwrap()), None);
+        assert_eq!(announce(&format!("net:localhost:1~shs:{KEY};net:::1:1~shs:{KEY}").parse().unwrap()), None);
         assert_eq!(announce(&format!("net:h:1~shs:{KEY}:{KEY}").parse().unwrap()), None, "an invite's seed");
     }
 
@@ -110,7 +117,8 @@ mod tests {
         }
 
         #[test]
-        fn what_we_announce_is_understood(host in "[a-z0-9.]{1,40}", port: u16) {
+        fn what_we_announce_is_understood(host in "[a-z][a-z0-9.]{0,40}", port: u16) {
+            prop_assume!(host != "localhost");
             let address: Address = Route::net(&host, port, &other()).into();
             let sighting = parse(&announce(&address).unwrap(), &OWN).unwrap().unwrap();
             prop_assert_eq!(sighting.address, address);

@@ -274,7 +274,7 @@ impl Peer {
     }
 
     /// Whether it is dialed without the user asking each time: one to be remembered, one of the settings, and one that we
-    /// follow and that is on the local network (as in ssb-conn `conn-scheduler.js`). What the user said last goes before.
+    /// follow and that is on the local network. What the user said last goes before.
     pub fn is_kept_connected(&self) -> bool {
         let at = |source| self.routes.iter().any(|route| route.source == source);
         let followed = self.hops == Some(1);
