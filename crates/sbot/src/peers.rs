@@ -382,6 +382,7 @@ fn shown(state: &State, key: &FeedId) -> Option<api::Peer> {
         state_change: Some(peer.since as f64),
         failure: Some(peer.failures),
         client: peer.link.as_ref().map(|link| link.direction == Direction::Outgoing),
+        why: state.why(key).to_string(),
     })
 }
 

@@ -109,6 +109,8 @@ pub struct Peer {
     /// Whether we dialed (and not it us).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<bool>,
+    /// Why it is connected or isn't, for people.
+    pub why: String,
 }
 
 /// Figures of how long connections lasted.

@@ -73,19 +73,20 @@ pub(super) async fn peers(context: &mut Context) -> Result<(), Failure> {
         return Ok(context.output.line("no peers; sbot connect ADDRESS adds one")?);
     }
     let mut table = table();
-    table.set_header(["STATE", "PEER", "ADDRESS", "SOURCE", "FAILURES"]);
+    table.set_header(["PEER", "ADDRESS", "SOURCE", "WHY"]);
     for peer in peers {
         let text = |key: &str| peer.get(key).map(plain).unwrap_or_default();
         let address = match peer.get("address").and_then(Value::as_str) {
             Some(address) => printable(address),
             None => format!("{}:{}", text("host"), text("port")),
         };
-        let state = match text("state") {
-            state if state.is_empty() => "-".to_owned(),
-            state => state,
+        let why = match text("why") {
+            // ssb-server doesn't say
+            why if why.is_empty() => text("state"),
+            why => printable(&why),
         };
         let key = short_id(&text("key"));
-        table.add_row([state, key, shortened(&address, CELL), text("source"), text("failure")].map(Cell::new));
+        table.add_row([key, shortened(&address, CELL), text("source"), why].map(Cell::new));
     }
     Ok(context.output.line(&rendered(&table))?)
 }
