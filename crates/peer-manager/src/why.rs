@@ -97,7 +97,8 @@ impl fmt::Display for Why {
             Why::Dialing { route } => write!(f, "dialing {route}"),
             Why::Pausing { remaining, failures: 0, .. } => write!(f, "dialed again in {} s", seconds(remaining)),
             Why::Pausing { remaining, failures, error } => {
-                write!(f, "dialed again in {} s, after {failures} failures in a row", seconds(remaining))?;
+                let times = if *failures == 1 { "failure" } else { "failures in a row" };
+                write!(f, "dialed again in {} s, after {failures} {times}", seconds(remaining))?;
                 error.as_ref().map_or(Ok(()), |error| write!(f, "; the last: {error}"))
             }
             Why::Queued => f.write_str("to be dialed as soon as others are done"),

@@ -80,11 +80,8 @@ pub(super) async fn peers(context: &mut Context) -> Result<(), Failure> {
             Some(address) => printable(address),
             None => format!("{}:{}", text("host"), text("port")),
         };
-        let why = match text("why") {
-            // ssb-server doesn't say
-            why if why.is_empty() => text("state"),
-            why => printable(&why),
-        };
+        // ssb-server doesn't say why
+        let why = peer.get("why").and_then(Value::as_str).map_or_else(|| text("state"), printable);
         let key = short_id(&text("key"));
         table.add_row([key, shortened(&address, CELL), text("source"), why].map(Cell::new));
     }
