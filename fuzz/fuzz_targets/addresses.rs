@@ -3,11 +3,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sbot_feed::Keypair;
+use sbot_feed::{Keypair, NetworkKey};
 use sbot_multiserver::Address;
 
 fuzz_target!(|data: &[u8]| {
     let _ = sbot_discovery::lan::parse(data, &Keypair::from_seed([1; 32]).id());
+    let _ = sbot_discovery::lan_boxed::parse(data, &NetworkKey::default(), &Keypair::from_seed([1; 32]).id());
     let Ok(text) = std::str::from_utf8(data) else { return };
     let _ = Address::from_any(text);
     if let Ok(address) = text.parse::<Address>() {

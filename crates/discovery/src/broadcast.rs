@@ -1,28 +1,48 @@
-//! The socket over which peers of a local network announce themselves, and the task that listens and announces.
+//! The sockets over which peers of a local network announce themselves, and the task that listens and announces.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use sbot_feed::FeedId;
+use sbot_feed::{Keypair, NetworkKey};
+use sbot_multiserver::Address;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use crate::lan::{INTERVAL, MAX_PAYLOAD, parse};
+use crate::lan::{self, INTERVAL, MAX_PAYLOAD};
+use crate::lan_boxed;
 use crate::neighbours::Neighbours;
 use crate::sighting::Spotter;
 
 /// Pause after the socket failed, as it does while there is no network.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is sent where. Each network of this machine has its own.
+/// An address of ours, and who is told of it. Each network of this machine has its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
     /// The network's broadcast address.
     pub to: Ipv4Addr,
-    /// As [`announce`](crate::lan::announce) makes it.
-    pub payload: Vec<u8>,
+    /// Where others in this network reach us.
+    pub address: Address,
+}
+
+/// Who announces, to whom.
+pub struct Announcer {
+    /// Our keys: what we hear of ourselves is passed over.
+    pub keys: Keypair,
+    /// The network key.
+    pub network: NetworkKey,
+}
+
+/// The sockets of both forms of announcements: the plain one of ssb-local ([`lan`]) and the boxed and signed one of ssb-lan
+/// ([`lan_boxed`]).
+#[derive(Debug, Default)]
+pub struct LanSockets {
+    /// For the plain form.
+    pub plain: Option<LanSocket>,
+    /// For the boxed form.
+    pub boxed: Option<LanSocket>,
 }
 
 /// A UDP socket for announcements, which other programs of this machine may have open too.
@@ -56,20 +76,47 @@ impl LanSocket {
         self.port
     }
 
+    /// Sends to all, and answers with the last error.
+    async fn send(&self, payloads: impl Iterator<Item = (Ipv4Addr, Vec<u8>)>) -> Option<io::Error> {
+        let mut failed = None;
+        for (to, payload) in payloads {
+            if let Err(error) = self.socket.send_to(&payload, SocketAddrV4::new(to, self.port)).await {
+                failed = Some(error);
+            }
+        }
+        failed
+    }
+}
+
+/// What comes next; nothing ever does without a socket.
+async fn receive(socket: Option<&LanSocket>, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    match socket {
+        Some(socket) => socket.socket.recv_from(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl LanSockets {
     /// Listens, and announces what `announcements` gives every [`INTERVAL`] milliseconds, until nobody takes sightings
-    /// any more. Who falls silent is told of too. `own` is our key: what we hear of ourselves is passed over.
-    pub async fn run(self, own: FeedId, announcements: impl Fn() -> Vec<Announcement> + Send, spotter: Spotter) {
+    /// any more. Who falls silent is told of too.
+    pub async fn run(
+        self,
+        announcer: Announcer,
+        announcements: impl Fn() -> Vec<Announcement> + Send,
+        spotter: Spotter,
+    ) {
         let began = Instant::now();
         let now = || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let own = announcer.keys.id();
         let mut neighbours = Neighbours::default();
         let mut interval = interval(Duration::from_millis(INTERVAL));
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut unsent: Option<io::ErrorKind> = None;
-        let mut buffer = [0; MAX_PAYLOAD + 1];
+        let (mut plain, mut boxed) = ([0; MAX_PAYLOAD + 1], [0; MAX_PAYLOAD + 1]);
         loop {
-            tokio::select! {
+            let (heard, sender) = tokio::select! {
                 _ = interval.tick() => {
-                    let failed = self.announce(&announcements()).await;
+                    let failed = self.announce(&announcer, &announcements()).await;
                     // Told once, not every two seconds.
                     if let Some(error) = failed.as_ref().filter(|error| unsent != Some(error.kind())) {
                         tracing::warn!(%error, "can't announce this node on the local network");
@@ -82,68 +129,108 @@ impl LanSocket {
                     if spotter.is_ended() {
                         return;
                     }
+                    continue;
                 }
-                received = self.socket.recv_from(&mut buffer) => match received {
-                    Ok((length, sender)) => match parse(&buffer[..length], &own) {
-                        // One that can't be passed on now will be heard again.
-                        Ok(Some(seen)) => if neighbours.heard(&seen, sender.ip(), now()) && !spotter.try_see(seen.clone()) {
-                            neighbours.forget(&seen);
-                        },
-                        Ok(None) => {}
-                        Err(why) => tracing::debug!(%sender, %why, "an announcement on the local network makes no sense"),
-                    },
+                received = receive(self.plain.as_ref(), &mut plain) => match received {
+                    Ok((length, sender)) => (lan::parse(&plain[..length], &own), sender),
                     Err(error) => {
-                        tracing::debug!(%error, "can't listen on the local network");
-                        sleep(PAUSE).await;
+                        deaf(&error).await;
+                        continue;
+                    }
+                },
+                received = receive(self.boxed.as_ref(), &mut boxed) => match received {
+                    Ok((length, sender)) => (lan_boxed::parse(&boxed[..length], &announcer.network, &own), sender),
+                    Err(error) => {
+                        deaf(&error).await;
+                        continue;
+                    }
+                },
+            };
+            match heard {
+                // One that can't be passed on now will be heard again.
+                Ok(Some(seen)) => {
+                    if neighbours.heard(&seen, sender.ip(), now()) && !spotter.try_see(seen.clone()) {
+                        neighbours.forget(&seen);
                     }
                 }
+                Ok(None) => {}
+                Err(why) => tracing::debug!(%sender, %why, "an announcement on the local network is not taken"),
             }
         }
     }
 
-    /// Sends all of them; answers with the last error.
-    async fn announce(&self, announcements: &[Announcement]) -> Option<io::Error> {
+    /// Sends all of them in both forms; answers with the last error.
+    async fn announce(&self, announcer: &Announcer, announcements: &[Announcement]) -> Option<io::Error> {
         let mut failed = None;
-        for Announcement { to, payload } in announcements {
-            if let Err(error) = self.socket.send_to(payload, SocketAddrV4::new(*to, self.port)).await {
-                failed = Some(error);
-            }
+        if let Some(socket) = &self.plain {
+            let payloads = announcements.iter().filter_map(|one| Some((one.to, lan::announce(&one.address)?)));
+            failed = socket.send(payloads).await.or(failed);
+        }
+        if let Some(socket) = &self.boxed {
+            let Announcer { keys, network } = announcer;
+            let payload = |one: &Announcement| Some((one.to, lan_boxed::announce(&one.address, network, keys)?));
+            failed = socket.send(announcements.iter().filter_map(payload)).await.or(failed);
         }
         failed
     }
 }
 
+async fn deaf(error: &io::Error) {
+    tracing::debug!(%error, "can't listen on the local network");
+    sleep(PAUSE).await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lan::announce;
     use crate::sighting::{News, Origin, sightings};
     use sbot_multiserver::Route;
 
     /// The broadcast address of the loopback network.
     const LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
 
-    #[tokio::test]
-    async fn two_that_share_a_port_hear_of_each_other_and_not_of_themselves() {
-        let first = LanSocket::bind(0).unwrap();
-        let port = first.port();
-        let second = LanSocket::bind(port).unwrap();
+    /// Two nodes that share the ports of `sockets`.
+    async fn hear_each_other(sockets: impl Fn(&[u16]) -> (LanSockets, Vec<u16>)) {
+        let (first, ports) = sockets(&[0, 0]);
+        let (second, _) = sockets(&ports);
         let mut heard = Vec::new();
         let mut tasks = tokio::task::JoinSet::new();
-        for (socket, key) in [(first, FeedId([1; 32])), (second, FeedId([2; 32]))] {
+        for (sockets, seed) in [(first, 1), (second, 2)] {
             let (spotter, sightings) = sightings();
-            let payload = announce(&Route::net("192.0.2.1", 8008, &key).into()).unwrap();
-            let announcements = move || vec![Announcement { to: LOOPBACK, payload: payload.clone() }];
-            tasks.spawn(async move { socket.run(key, announcements, spotter).await });
+            let keys = Keypair::from_seed([seed; 32]);
+            let address: Address = Route::net("192.0.2.1", 8008, &keys.id()).into();
+            let announcements = move || vec![Announcement { to: LOOPBACK, address: address.clone() }];
+            let announcer = Announcer { keys, network: NetworkKey([5; 32]) };
+            tasks.spawn(async move { sockets.run(announcer, announcements, spotter).await });
             heard.push(sightings);
         }
         for (sightings, other) in heard.iter_mut().zip([2, 1]) {
             let Some(News::Seen(sighting)) = sightings.next().await else { panic!("nobody is seen") };
-            assert_eq!((sighting.peer, sighting.origin), (FeedId([other; 32]), Origin::Local));
+            assert_eq!((sighting.peer, sighting.origin), (Keypair::from_seed([other; 32]).id(), Origin::Local));
         }
         tasks.shutdown().await;
         for mut sightings in heard {
             assert_eq!(sightings.next().await, None, "nothing else was told, the own announcement neither");
         }
+    }
+
+    #[tokio::test]
+    async fn two_that_share_a_port_hear_of_each_other_and_not_of_themselves() {
+        hear_each_other(|ports| {
+            let plain = LanSocket::bind(ports[0]).unwrap();
+            let ports = vec![plain.port(), 0];
+            (LanSockets { plain: Some(plain), boxed: None }, ports)
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn so_do_two_that_sign_what_they_announce() {
+        hear_each_other(|ports| {
+            let boxed = LanSocket::bind(ports[1]).unwrap();
+            let ports = vec![0, boxed.port()];
+            (LanSockets { plain: None, boxed: Some(boxed) }, ports)
+        })
+        .await;
     }
 }

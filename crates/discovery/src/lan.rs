@@ -39,20 +39,25 @@ pub fn parse(payload: &[u8], own: &FeedId) -> Result<Option<Sighting>, Refused> 
 /// Makes the payload that announces us at `address`; `None` if it has no route over TCP with a key, or none that fits.
 /// Routes of other transports, and those within this machine, are left out: nobody else can use them.
 pub fn announce(address: &Address) -> Option<Vec<u8>> {
-    let mut payload = String::new();
+    announced(address, MAX_PAYLOAD).map(String::into_bytes)
+}
+
+/// What is announced of an address, in so many bytes at most.
+pub(crate) fn announced(address: &Address, room: usize) -> Option<String> {
+    let mut text = String::new();
     for route in address.routes() {
         let reachable = matches!(route.endpoint(), Endpoint::Net { host, .. } if !is_loopback(&host));
         let usable = reachable && route.key().is_some() && route.seed().is_none();
-        let text = route.to_string();
-        if !usable || payload.len() + 1 + text.len() > MAX_PAYLOAD {
+        let route = route.to_string();
+        if !usable || text.len() + 1 + route.len() > room {
             continue;
         }
-        if !payload.is_empty() {
-            payload.push(';');
+        if !text.is_empty() {
+            text.push(';');
         }
-        payload.push_str(&text);
+        text.push_str(&route);
     }
-    (!payload.is_empty()).then(|| payload.into_bytes())
+    (!text.is_empty()).then_some(text)
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -64,6 +64,18 @@ pub enum Refused {
         /// The address.
         address: String,
     },
+    /// It can't be opened with the network key.
+    #[error("an announcement of another network")]
+    OtherNetwork,
+    /// It has no address in it.
+    #[error("an announcement without an address")]
+    NoAddress,
+    /// It isn't signed by the one whose address it is.
+    #[error("{address} is not signed by whose address it is")]
+    Signature {
+        /// The address.
+        address: String,
+    },
     /// Nobody takes sightings any more.
     #[error("discovery has ended")]
     Ended,

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use sbot_discovery::{Announcement, LanSocket, News, Origin, Sighting, Sightings, lan, sightings};
-use sbot_feed::FeedId;
+use sbot_discovery::{
+    Announcement, Announcer, LanSocket, LanSockets, News, Origin, Sighting, Sightings, lan, lan_boxed, sightings,
+};
+use sbot_feed::{FeedId, Keypair};
 use sbot_multiserver::{Address, Endpoint, Route};
 use sbot_peer_manager::{Action, KnownRoute, Peer, Source};
 use tokio::task::JoinSet;
@@ -15,7 +17,13 @@ use crate::peers::PeerRuntime;
 use crate::social::{Hops, Social};
 
 /// Starts the sources that the settings want, and the tasks that pass on what they tell.
-pub(crate) async fn start(config: &Config, context: &Arc<Context>, peers: &Arc<PeerRuntime>, tasks: &mut JoinSet<()>) {
+pub(crate) async fn start(
+    config: &Config,
+    keys: &Keypair,
+    context: &Arc<Context>,
+    peers: &Arc<PeerRuntime>,
+    tasks: &mut JoinSet<()>,
+) {
     let (spotter, sightings) = sightings();
     tasks.spawn(take_sightings(sightings, Arc::clone(peers), Arc::clone(&context.social)));
     tasks.spawn(follow_hops(Arc::clone(peers), Arc::clone(&context.social)));
@@ -26,32 +34,33 @@ pub(crate) async fn start(config: &Config, context: &Arc<Context>, peers: &Arc<P
     if !config.peers.local {
         return;
     }
-    // As ssb-local: UDP on the port that is TCP's in the settings.
-    let port = config.connections.net.first().map(|net| net.port).filter(|port| *port != 0).unwrap_or(lan::PORT);
-    let (own, addresses) = (context.id, Arc::clone(&context.addresses));
+    let addresses = Arc::clone(&context.addresses);
     let announcements = move || match addresses.addresses(Some("local")).map(|address| address.parse()) {
         Some(Ok(address)) => announcements(&address),
         _ => Vec::new(),
     };
-    match LanSocket::bind(port) {
-        Ok(socket) => drop(tasks.spawn(socket.run(own, announcements, spotter))),
-        Err(error) => tracing::warn!(%error, port, "peers on the local network are not looked for"),
-    }
+    // As ssb-local: UDP on the port that is TCP's in the settings.
+    let port = config.connections.net.first().map(|net| net.port).filter(|port| *port != 0).unwrap_or(lan::PORT);
+    let sockets = LanSockets { plain: listen(port), boxed: listen(lan_boxed::PORT) };
+    let announcer = Announcer { keys: keys.clone(), network: config.caps.shs };
+    tasks.spawn(sockets.run(announcer, announcements, spotter));
+}
+
+fn listen(port: u16) -> Option<LanSocket> {
+    LanSocket::bind(port)
+        .inspect_err(|error| tracing::warn!(%error, port, "can't listen for peers on the local network"))
+        .ok()
 }
 
 /// What is announced on each local network: that of our addresses which is in it, or all if none is, as behind a
 /// forwarded port.
 fn announcements(own: &Address) -> Vec<Announcement> {
-    let payload = |host: String| {
+    let address = |host: &str| {
         let is_here =
             |route: &&Route| matches!(route.endpoint(), Endpoint::Net { host: listens, .. } if listens == host);
-        match own.routes().iter().find(is_here) {
-            Some(route) => lan::announce(&route.clone().into()),
-            None => lan::announce(own),
-        }
+        own.routes().iter().find(is_here).map_or_else(|| own.clone(), |route| route.clone().into())
     };
-    let networks = interfaces::networks();
-    networks.filter_map(|(ip, to)| Some(Announcement { to, payload: payload(ip.to_string())? })).collect()
+    interfaces::networks().map(|(ip, to)| Announcement { to, address: address(&ip.to_string()) }).collect()
 }
 
 /// Passes on what the sources tell.

@@ -286,7 +286,7 @@ impl Node {
         Arc::clone(&replicating).run(&mut tasks);
         let (stop_accepting, stopped) = oneshot::channel();
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), Arc::clone(&peers), stopped));
-        discovering::start(&config, &shared.context, &peers, &mut tasks).await;
+        discovering::start(&config, &shared.keys, &shared.context, &peers, &mut tasks).await;
         if config.peers.autostart {
             peers.apply(Action::SchedulerStarted);
         }

@@ -6,6 +6,7 @@
 //   --network KEY  network key, base64
 //   --hops N       friends.hops, default 3
 //   --ingest FILE  log to add before it is ready
+//   --lan IP       listen there instead, announce itself by ssb-lan in its boxed form alone, and dial as ssb-conn does
 const fs = require('fs')
 const path = require('path')
 const { option, loader, ingest, serve, ready, promise, commands } = require('./common')
@@ -13,6 +14,8 @@ const load = loader('db2')
 
 const dir = option('dir')
 const port = Number(option('port'))
+const lan = option('lan')
+const host = lan || '127.0.0.1'
 fs.mkdirSync(dir, { recursive: true })
 const caps = { shs: option('network') }
 const keys = load('ssb-keys').loadOrCreateSync(path.join(dir, 'secret'))
@@ -20,6 +23,7 @@ const plugins = ['ssb-db2/core', 'ssb-classic', 'ssb-box', 'ssb-db2/compat/publi
   'ssb-db2/compat/db', 'ssb-db2/compat/history-stream', 'ssb-db2/compat/log-stream', 'ssb-db2/compat/ebt',
   'ssb-db2/compat/feedstate', 'ssb-db2/about-self', 'ssb-master', 'ssb-conn', 'ssb-blobs', 'ssb-ebt', 'ssb-friends',
   'ssb-replication-scheduler']
+if (lan) plugins.push('ssb-lan')
 const stack = load('secret-stack')({ caps })
 for (const name of plugins) stack.use(load(name))
 const peer = stack({
@@ -27,14 +31,15 @@ const peer = stack({
   caps,
   keys,
   port,
-  host: '127.0.0.1',
+  host,
   local: false,
+  lan: { legacy: false },
   friends: { hops: Number(option('hops', 3)) },
   replicationScheduler: { autostart: true },
-  conn: { autostart: false, populatePubs: false },
+  conn: { autostart: Boolean(lan), populatePubs: false },
   blobs: { sympathy: 3 },
   connections: {
-    incoming: { net: [{ scope: ['device', 'public'], host: '127.0.0.1', port, transform: 'shs' }] },
+    incoming: { net: [{ scope: lan ? ['device', 'local', 'private'] : ['device', 'public'], host, port, transform: 'shs' }] },
     outgoing: { net: [{ transform: 'shs' }] }
   }
 })
@@ -49,7 +54,8 @@ async function main () {
   serve({
     ...commands(peer),
     want: ({ feeds }) => feeds.forEach(feed => peer.ebt.request(feed, true)),
-    connect: ({ address }) => promise(cb => peer.conn.connect(address, cb)).then(() => null)
+    connect: ({ address }) => promise(cb => peer.conn.connect(address, cb)).then(() => null),
+    staged: () => peer.conn.query().peersConnectable('staging')
   })
   ready(peer.id, port)
 }

@@ -76,14 +76,18 @@ impl JsPeer {
         Self::wait_for(command, dir)
     }
 
-    /// Starts ssb-server with ssb-local, which dials nobody, on a host of a [`Lan`](crate::Lan), and waits until it listens.
+    /// Starts a peer that announces itself on a host of a [`Lan`](crate::Lan), and waits until it listens: ssb-server with
+    /// ssb-local, which dials nobody, or the ssb-db2 stack with ssb-lan.
     ///
     /// # Errors
     /// It doesn't start; the end of its log is in the error.
-    pub fn start_on(host: &Host, dir: &Path, network: &str) -> Result<Self> {
-        let mut command = Self::command(Kind::Classic, dir, DEFAULT_PORT, network)?;
-        // Its own dialing throws on addresses whose host is unknown to its `ip` dependency: it lives on without.
-        command.args(["--lan", &host.ip, "--survive", "yes"]);
+    pub fn start_on(host: &Host, kind: Kind, dir: &Path, network: &str) -> Result<Self> {
+        let mut command = Self::command(kind, dir, DEFAULT_PORT, network)?;
+        command.args(["--lan", &host.ip]);
+        if kind != Kind::Db2 {
+            // Its own dialing throws on addresses whose host is unknown to its `ip` dependency: it lives on without.
+            command.args(["--survive", "yes"]);
+        }
         Self::wait_for(host.run(&command, dir), dir)
     }
 

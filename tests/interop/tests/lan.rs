@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use sbot_interop::{End, JsPeer, Lan, SbotNode, network_key, wait_until};
+use sbot_interop::{End, JsPeer, Kind, Lan, SbotNode, network_key, wait_until};
 use serde_json::{Value, json};
 
 /// Longest wait for a peer to be found, connected and replicated: announcements come every second or two.
@@ -65,13 +65,35 @@ fn friends_find_each_other_strangers_are_seen_and_blocked_ones_refused() -> Resu
 fn ssb_server_with_ssb_local_and_we_find_each_other() -> Result<()> {
     let Some((_lan, hosts)) = Lan::new(2)? else { return Ok(()) };
     let (key, world) = (network_key()?, tempfile::tempdir()?);
-    let mut theirs = JsPeer::start_on(&hosts[0], &world.path().join("js"), &key)?;
+    let mut theirs = JsPeer::start_on(&hosts[0], Kind::Classic, &world.path().join("js"), &key)?;
     let mut ours = SbotNode::start_on(&hosts[1], &world.path().join("sbot"), &key)?;
     wait_until("we see it", FOUND, || Ok(known(&ours, &theirs.id)?.is_some()))?;
     wait_until("it sees us", FOUND, || {
         let peers = theirs.ask(json!({"do": "peers"}))?;
         let us = peers.as_array().into_iter().flatten().find(|peer| peer["key"] == json!(ours.id));
         Ok(us.is_some_and(|us| us["source"] == "local" && us["address"] == json!(ours.address)))
+    })?;
+    ours.publish(follow(&theirs.id))?;
+    theirs.publish(follow(&ours.id))?;
+    let posts = [
+        ours.publish(json!({"type": "post", "text": "ahoy"}))?,
+        theirs.publish(json!({"type": "post", "text": "ahoi"}))?,
+    ];
+    wait_until("both have the other's post", FOUND, || Ok(ours.has(&posts[1])? && theirs.has(&posts[0])?))?;
+    Ok(())
+}
+
+#[test]
+fn the_ssb_db2_stack_with_ssb_lan_and_we_find_each_other_by_signed_announcements() -> Result<()> {
+    let Some((_lan, hosts)) = Lan::new(2)? else { return Ok(()) };
+    let (key, world) = (network_key()?, tempfile::tempdir()?);
+    let mut theirs = JsPeer::start_on(&hosts[0], Kind::Db2, &world.path().join("js"), &key)?;
+    let mut ours = SbotNode::start_on(&hosts[1], &world.path().join("sbot"), &key)?;
+    wait_until("we see it", FOUND, || Ok(known(&ours, &theirs.id)?.is_some_and(|peer| peer["source"] == "local")))?;
+    wait_until("it sees us", FOUND, || {
+        let staged = theirs.ask(json!({"do": "staged"}))?;
+        let us = staged.as_array().into_iter().flatten().find(|peer| peer[0] == json!(ours.address));
+        Ok(us.is_some_and(|us| us[1]["type"] == "lan" && us[1]["verified"] == true))
     })?;
     ours.publish(follow(&theirs.id))?;
     theirs.publish(follow(&ours.id))?;
