@@ -25,6 +25,16 @@ fn known(node: &SbotNode, key: &str) -> Result<Option<Value>> {
     Ok(peers.as_array().into_iter().flatten().find(|peer| peer["key"] == key).cloned())
 }
 
+/// Both follow each other, and soon have each other's posts.
+fn befriended(ours: &mut SbotNode, theirs: &mut JsPeer) -> Result<()> {
+    ours.publish(follow(&theirs.id))?;
+    theirs.publish(follow(&ours.id))?;
+    let post = |text: &str| json!({"type": "post", "text": text});
+    let posts = [ours.publish(post("ahoy"))?, theirs.publish(post("ahoi"))?];
+    wait_until("both have the other's post", FOUND, || Ok(ours.has(&posts[1])? && theirs.has(&posts[0])?))?;
+    Ok(())
+}
+
 #[test]
 fn friends_find_each_other_strangers_are_seen_and_blocked_ones_refused() -> Result<()> {
     let Some((_lan, hosts)) = Lan::new(3)? else { return Ok(()) };
@@ -73,14 +83,7 @@ fn ssb_server_with_ssb_local_and_we_find_each_other() -> Result<()> {
         let us = peers.as_array().into_iter().flatten().find(|peer| peer["key"] == json!(ours.id));
         Ok(us.is_some_and(|us| us["source"] == "local" && us["address"] == json!(ours.address)))
     })?;
-    ours.publish(follow(&theirs.id))?;
-    theirs.publish(follow(&ours.id))?;
-    let posts = [
-        ours.publish(json!({"type": "post", "text": "ahoy"}))?,
-        theirs.publish(json!({"type": "post", "text": "ahoi"}))?,
-    ];
-    wait_until("both have the other's post", FOUND, || Ok(ours.has(&posts[1])? && theirs.has(&posts[0])?))?;
-    Ok(())
+    befriended(&mut ours, &mut theirs)
 }
 
 #[test]
@@ -95,12 +98,5 @@ fn the_ssb_db2_stack_with_ssb_lan_and_we_find_each_other_by_signed_announcements
         let us = staged.as_array().into_iter().flatten().find(|peer| peer[0] == json!(ours.address));
         Ok(us.is_some_and(|us| us[1]["type"] == "lan" && us[1]["verified"] == true))
     })?;
-    ours.publish(follow(&theirs.id))?;
-    theirs.publish(follow(&ours.id))?;
-    let posts = [
-        ours.publish(json!({"type": "post", "text": "ahoy"}))?,
-        theirs.publish(json!({"type": "post", "text": "ahoi"}))?,
-    ];
-    wait_until("both have the other's post", FOUND, || Ok(ours.has(&posts[1])? && theirs.has(&posts[0])?))?;
-    Ok(())
+    befriended(&mut ours, &mut theirs)
 }
