@@ -21,27 +21,29 @@ pub struct Host {
 }
 
 impl Lan {
-    /// A network of `count` hosts, at most 200. `None`, and a line that says why, where this user can't make one.
-    ///
-    /// # Errors
-    /// It can be made, but something fails.
-    pub fn new(count: usize) -> Result<Option<(Lan, Vec<Host>)>> {
+    /// A network of `count` hosts, at most 200. `None`, and a line that says why, where none can be made.
+    #[must_use]
+    pub fn new(count: usize) -> Option<(Lan, Vec<Host>)> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("sbot{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let hub = format!("{name}-hub");
-        if ip(&["netns", "add", &hub]).is_err() {
-            println!("passed over: a network of its own needs root and iproute2");
-            return Ok(None);
+        let mut lan = Lan { namespaces: Vec::new() };
+        match lan.build(&name, count) {
+            Ok(hosts) => Some((lan, hosts)),
+            Err(why) => {
+                println!("passed over: a network of its own needs root and iproute2: {why:#}");
+                None
+            }
         }
-        let mut lan = Lan { namespaces: vec![hub.clone()] };
+    }
+
+    fn build(&mut self, name: &str, count: usize) -> Result<Vec<Host>> {
+        let hub = self.namespace(format!("{name}-hub"))?;
         ip(&["-n", &hub, "link", "add", "bridge", "type", "bridge"])?;
         ip(&["-n", &hub, "link", "set", "bridge", "up"])?;
         let mut hosts = Vec::new();
         for number in 1..=count {
-            let (namespace, port, address) =
-                (format!("{name}-{number}"), format!("port{number}"), format!("10.77.0.{number}"));
-            ip(&["netns", "add", &namespace])?;
-            lan.namespaces.push(namespace.clone());
+            let (port, address) = (format!("port{number}"), format!("10.77.0.{number}"));
+            let namespace = self.namespace(format!("{name}-{number}"))?;
             ip(&["-n", &hub, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &namespace])?;
             ip(&["-n", &hub, "link", "set", &port, "master", "bridge", "up"])?;
             ip(&["-n", &namespace, "addr", "add", &format!("{address}/24"), "broadcast", "+", "dev", "eth0"])?;
@@ -51,7 +53,13 @@ impl Lan {
             ip(&["-n", &namespace, "route", "add", "default", "dev", "eth0"])?;
             hosts.push(Host { namespace, ip: address });
         }
-        Ok(Some((lan, hosts)))
+        Ok(hosts)
+    }
+
+    fn namespace(&mut self, name: String) -> Result<String> {
+        ip(&["netns", "add", &name])?;
+        self.namespaces.push(name.clone());
+        Ok(name)
     }
 }
 
