@@ -15,7 +15,7 @@ const MOST_BYTES: u64 = 16 << 20;
 const BEGIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Makes everything from a place in the log up to now survive a power cut.
-pub(crate) type Sync = Arc<dyn Fn(u64) -> Result<(), StoreError> + Send + std::marker::Sync>;
+pub(crate) type SyncFrom = Arc<dyn Fn(u64) -> Result<(), StoreError> + Send + Sync>;
 
 /// A stretch of the log, up to its end or to the next stretch.
 #[derive(Clone, Copy)]
@@ -26,7 +26,7 @@ struct Stretch {
 }
 
 pub(crate) struct Syncing {
-    sync: Sync,
+    sync: SyncFrom,
     orders: Sender<u64>,
     results: Receiver<Result<(), StoreError>>,
     /// Being synced.
@@ -37,7 +37,7 @@ pub(crate) struct Syncing {
 
 impl Syncing {
     /// Also returns the work of the thread, which ends when this is dropped.
-    pub(crate) fn new(sync: Sync) -> (Syncing, impl FnOnce() + Send + 'static) {
+    pub(crate) fn new(sync: SyncFrom) -> (Syncing, impl FnOnce() + Send + 'static) {
         let (orders, next) = channel();
         let (done, results) = channel();
         let same = Arc::clone(&sync);
@@ -139,7 +139,7 @@ mod tests {
     fn disk(failures: u64) -> (Syncing, Receiver<u64>, std::thread::JoinHandle<()>) {
         let (tell, told) = channel();
         let left = AtomicU64::new(failures);
-        let sync: Sync = Arc::new(move |from| {
+        let sync: SyncFrom = Arc::new(move |from| {
             let fails = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
             if fails {
                 return Err(StoreError::Closed);
