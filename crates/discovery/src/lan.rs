@@ -4,7 +4,7 @@
 //! There is no signature: whoever is on the network can claim anything. A claim leads nowhere but to a handshake that
 //! fails.
 //!
-//! Source: ssb-local 2.0 `index.js`; ssb-lan 1.1 `lib/index.js` (`readLegacy`, `writeLegacy`).
+//! Source: ssb-local 2.0 `index.js`; ssb-lan 1.2 `lib/index.js` (`readLegacy`, `writeLegacy`).
 
 use std::net::IpAddr;
 

@@ -73,6 +73,31 @@ pub struct LinkQuery {
     pub rel: Option<String>,
 }
 
+impl LinkQuery {
+    /// Whether a link in this field to this target is one that is looked for, whoever links.
+    #[must_use]
+    pub fn fits(&self, rel: &str, dest: &str) -> bool {
+        self.rel.as_deref().is_none_or(|wanted| wanted == rel) && self.dest.matches(dest)
+    }
+
+    /// The links of a message that are looked for, out of those that `found` finds in it as (field, target).
+    #[must_use]
+    pub fn select(&self, record: &Record, found: impl FnOnce() -> Vec<(String, String)>) -> Vec<Link> {
+        if !self.source.matches(&record.author.to_string()) {
+            return Vec::new();
+        }
+        let link = |(rel, dest)| Link {
+            source: record.author,
+            rel,
+            dest,
+            key: record.key,
+            sequence: record.sequence,
+            number: record.number,
+        };
+        found().into_iter().filter(|(rel, dest)| self.fits(rel, dest)).map(link).collect()
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Links {
     loaded: bool,
@@ -181,10 +206,11 @@ impl Shared {
     }
 
     pub(crate) fn query_links(&self, query: &LinkQuery) -> Result<Vec<Link>, StoreError> {
+        let matching = |record: &Record| query.select(record, || links_of(content_of(&record.value)));
         let mut found = Vec::new();
         if let LinkEnd::Id(dest) = &query.dest {
             for number in self.linking_to(dest)? {
-                found.extend(self.read_one(number)?.iter().flat_map(|record| matching(record, query)));
+                found.extend(self.read_one(number)?.iter().flat_map(matching));
             }
         } else if let LinkEnd::Id(source) = &query.source {
             let Ok(source) = source.parse() else { return Ok(found) };
@@ -193,7 +219,7 @@ impl Shared {
                 let records = self.read_feed(&source, from, CHUNK)?;
                 let Some(last) = records.last() else { break };
                 from = last.sequence + 1;
-                found.extend(records.iter().flat_map(|record| matching(record, query)));
+                found.extend(records.iter().flat_map(matching));
             }
         } else {
             let mut from = 0;
@@ -201,7 +227,7 @@ impl Shared {
                 let records = self.read_log(from, CHUNK, Direction::Forward)?;
                 let Some(last) = records.last() else { break };
                 from = last.number + 1;
-                found.extend(records.iter().flat_map(|record| matching(record, query)));
+                found.extend(records.iter().flat_map(matching));
             }
         }
         let backwards = query.source == LinkEnd::Any && query.dest != LinkEnd::Any;
@@ -262,24 +288,6 @@ impl Shared {
             })
         })
     }
-}
-
-fn matching(record: &Record, query: &LinkQuery) -> Vec<Link> {
-    if !query.source.matches(&record.author.to_string()) {
-        return Vec::new();
-    }
-    links_of(content_of(&record.value))
-        .into_iter()
-        .filter(|(rel, dest)| query.rel.as_ref().is_none_or(|wanted| wanted == rel) && query.dest.matches(dest))
-        .map(|(rel, dest)| Link {
-            source: record.author,
-            rel,
-            dest,
-            key: record.key,
-            sequence: record.sequence,
-            number: record.number,
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -52,14 +52,6 @@ fn end(value: &Value, name: &str) -> Result<LinkEnd, Failure> {
     }
 }
 
-fn matches(end: &LinkEnd, id: &str) -> bool {
-    match end {
-        LinkEnd::Any => true,
-        LinkEnd::Kind(sigil) => id.as_bytes().first() == Some(sigil),
-        LinkEnd::Id(wanted) => wanted == id,
-    }
-}
-
 impl Query {
     fn read(value: &Value) -> Result<Self, Failure> {
         if !is_object(value) {
@@ -89,29 +81,13 @@ impl Query {
         Ok(query)
     }
 
-    fn fits(&self, rel: &str, dest: &str) -> bool {
-        self.links.rel.as_deref().is_none_or(|wanted| wanted == rel) && matches(&self.links.dest, dest)
-    }
-
     /// The links in one message that match; those of a private one if we can read it.
     fn links(&self, record: &Record, boxes: &Boxes) -> Vec<Link> {
-        if !matches(&self.links.source, &record.author.to_string()) {
-            return Vec::new();
-        }
         let content = raw_content(&record.value);
-        let found = match boxed(content) {
+        self.links.select(record, || match boxed(content) {
             Some(_) => boxes.find(record.number).map(|message| message.links).unwrap_or_default(),
             None => links_of(content),
-        };
-        let link = |(rel, dest)| Link {
-            source: record.author,
-            rel,
-            dest,
-            key: record.key,
-            sequence: record.sequence,
-            number: record.number,
-        };
-        found.into_iter().filter(|(rel, dest)| self.fits(rel, dest)).map(link).collect()
+        })
     }
 
     /// All links among the first `end` records that match. Blocks.
@@ -119,7 +95,8 @@ impl Query {
         let mut found = store.links(&self.links)?;
         let public = found.len();
         let readable = boxes.readable()?;
-        let private = readable.iter().filter(|message| message.links.iter().any(|(rel, dest)| self.fits(rel, dest)));
+        let private =
+            readable.iter().filter(|message| message.links.iter().any(|(rel, dest)| self.links.fits(rel, dest)));
         for message in private {
             let record = store.record(message.number.into())?;
             found.extend(record.iter().flat_map(|record| self.links(record, boxes)));
