@@ -7,7 +7,7 @@ use sbot_discovery::{
 };
 use sbot_feed::{FeedId, Keypair};
 use sbot_multiserver::{Address, Endpoint, Route};
-use sbot_peer_manager::{Action, KnownRoute, Peer, Source};
+use sbot_peer_manager::{Action, Peer, Source};
 use tokio::task::JoinSet;
 
 use crate::api::Context;
@@ -78,13 +78,8 @@ async fn take_sightings(mut sightings: Sightings, peers: Arc<PeerRuntime>, socia
                 peers.apply(Action::PeerPrioritised { peer, hops: hops_of(&social.hops(), &peer) });
             }
             News::Gone(Sighting { peer, address, .. }) => {
-                let route = address.to_string();
-                let local = |known: &KnownRoute| known.address == route && known.source == Source::Local;
-                // Known from elsewhere too, it stays.
-                if peers.look(|state| state.peer(&peer).is_some_and(|known| known.routes.iter().any(local))) {
-                    tracing::debug!(%peer, %address, "a peer has left the local network");
-                    peers.apply(Action::RouteRemoved { peer, route });
-                }
+                tracing::debug!(%peer, %address, "a peer has left the local network");
+                peers.apply(Action::RouteRemoved { peer, route: address.to_string(), source: Some(Source::Local) });
             }
         }
     }
@@ -110,6 +105,6 @@ async fn follow_hops(peers: Arc<PeerRuntime>, social: Arc<Social>) {
 }
 
 /// How far a peer is; `None` if it is a stranger, or blocked.
-fn hops_of(hops: &Hops, peer: &FeedId) -> Option<u32> {
+pub(crate) fn hops_of(hops: &Hops, peer: &FeedId) -> Option<u32> {
     hops.get(peer).and_then(|hops| u32::try_from(*hops).ok())
 }

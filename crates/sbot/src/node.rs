@@ -341,7 +341,8 @@ impl Node {
         if connection.local_client {
             self.shared.serve_client(connection);
         } else {
-            self.peers.accepted(connection);
+            let hops = discovering::hops_of(&self.shared.social.hops(), &connection.remote);
+            self.peers.accepted(connection, hops);
         }
     }
 
@@ -468,7 +469,8 @@ async fn accept(
         if connection.local_client || shared.masters.contains(&connection.remote) {
             shared.serve_client(connection);
         } else {
-            peers.accepted(connection);
+            let hops = discovering::hops_of(&shared.social.hops(), &connection.remote);
+            peers.accepted(connection, hops);
         }
     }
     listener.close().await;

@@ -203,8 +203,18 @@ impl PeerRuntime {
                     tracing::info!(%peer, "not dialed: {why}");
                 }
             }
-            // Told already.
-            Effect::Changed { .. } => {}
+            Effect::ConnectToHub { hub } => {
+                let error = "this program can't use signalling hubs yet".to_owned();
+                let Some(me) = self.me.upgrade() else { return };
+                // Not from within the action that wanted it.
+                tokio::spawn(async move { me.apply(Action::HubConnectionFailed { hub, error }) });
+            }
+            Effect::HubRefused { hub, why } => tracing::warn!(hub, "not used: {why}"),
+            // Told already; and hubs that were never connected need no goodbye.
+            Effect::Changed { .. }
+            | Effect::HubChanged { .. }
+            | Effect::AnnounceToHub { .. }
+            | Effect::LeaveHub { .. } => {}
         }
     }
 
@@ -239,9 +249,11 @@ impl PeerRuntime {
     }
 
     /// A peer dialed us, and its handshake is done.
-    pub(crate) fn accepted(&self, connection: Connection) {
+    ///
+    /// `hops` is its distance from us in the social graph, `None` for strangers.
+    pub(crate) fn accepted(&self, connection: Connection, hops: Option<u32>) {
         let (peer, address) = (connection.remote, connection.address.clone());
-        self.open(connection, move |link| Action::RemotePeerClientDidConnect { peer, link, address });
+        self.open(connection, move |link| Action::RemotePeerClientDidConnect { peer, link, address, hops });
     }
 
     /// Serves a connection until it is done.
@@ -433,7 +445,7 @@ impl api::Peers for PeerRuntime {
         Box::pin(async move {
             let wait = self.wait(key, false)?;
             let connected = matches!(self.status(&key), Some(Status::Connected | Status::Disconnecting));
-            self.apply(Action::DisconnectRequested { peer: key });
+            self.apply(Action::RemotePeerDisconnect { peer: key });
             if connected {
                 // An error would say that the server is stopping: then it is disconnected too.
                 let _ = wait.await;
