@@ -138,6 +138,8 @@ pub const POLICY: &[Rule] = &[
     own("conn.dbPeers", DIALS),
     own("conn.peers", DIALS),
     own("conn.stagedPeers", DIALS),
+    own("conn.stage", DIALS),
+    own("conn.unstage", DIALS),
     own("conn.start", DIALS),
     own("conn.stop", DIALS),
     own("blobs.add", DISK),

@@ -8,9 +8,10 @@ use sbot_discovery::{
 use sbot_feed::{FeedId, Keypair};
 use sbot_multiserver::{Address, Endpoint, Route};
 use sbot_peer_manager::{Action, Peer, Source};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 
-use crate::api::Context;
+use crate::api::{Context, PeerChange, PeerChangeKind, Peers};
 use crate::config::Config;
 use crate::interfaces;
 use crate::peers::PeerRuntime;
@@ -31,9 +32,7 @@ pub(crate) async fn start(
     for (seed, why) in spotter.seeds(config.peers.seeds.iter().map(String::as_str)).await.unwrap_or_default() {
         tracing::warn!(seed, %why, "a seed is no address to dial");
     }
-    if !config.peers.local {
-        return;
-    }
+    peers.seek_local(config.peers.local);
     let addresses = Arc::clone(&context.addresses);
     let announcements = move || match addresses.addresses(Some("local")).map(|address| address.parse()) {
         Some(Ok(address)) => announcements(&address),
@@ -41,9 +40,35 @@ pub(crate) async fn start(
     };
     // As ssb-local: UDP on the port that is TCP's in the settings.
     let port = config.connections.net.first().map(|net| net.port).filter(|port| *port != 0).unwrap_or(lan::PORT);
-    let sockets = LanSockets { plain: listen(port), boxed: listen(lan_boxed::PORT) };
-    let announcer = Announcer { keys: keys.clone(), network: config.caps.shs };
-    tasks.spawn(sockets.run(announcer, announcements, spotter));
+    let (keys, network, peers) = (keys.clone(), config.caps.shs, Arc::clone(peers));
+    tasks.spawn(async move {
+        let mut sought = peers.sought_locally();
+        // As long as there are peers to tell of.
+        while sought.wait_for(|on| *on).await.is_ok() {
+            let sockets = LanSockets { plain: listen(port), boxed: listen(lan_boxed::PORT) };
+            let announcer = Announcer { keys: keys.clone(), network };
+            tokio::select! {
+                () = sockets.run(announcer, &announcements, spotter.clone()) => {}
+                _ = sought.wait_for(|on| !*on) => {}
+            }
+            // It may have ended by itself.
+            if sought.wait_for(|on| !*on).await.is_ok() {
+                leave_local_network(&peers);
+            }
+        }
+    });
+}
+
+/// Forgets who was seen on the local network: nobody listens any more for whether it is still there.
+fn leave_local_network(peers: &PeerRuntime) {
+    let local = |(key, peer): (&FeedId, &Peer)| {
+        let routes = peer.routes.iter().filter(|route| route.is_from(Source::Local));
+        routes.map(|route| (*key, route.address.clone())).collect::<Vec<_>>()
+    };
+    let routes: Vec<_> = peers.look(|state| state.peers().flat_map(local).collect());
+    for (peer, route) in routes {
+        peers.apply(Action::RouteRemoved { peer, route, source: Some(Source::Local) });
+    }
 }
 
 fn listen(port: u16) -> Option<LanSocket> {
@@ -67,6 +92,8 @@ fn announcements(own: &Address) -> Vec<Announcement> {
 async fn take_sightings(mut sightings: Sightings, peers: Arc<PeerRuntime>, social: Arc<Social>) {
     while let Some(news) = sightings.next().await {
         match news {
+            // Heard before it was switched off.
+            News::Seen(Sighting { origin: Origin::Local, .. }) if !*peers.sought_locally().borrow() => {}
             News::Seen(Sighting { peer, address, origin }) => {
                 let source = match origin {
                     Origin::Manual => Source::Manual,
@@ -85,9 +112,10 @@ async fn take_sightings(mut sightings: Sightings, peers: Arc<PeerRuntime>, socia
     }
 }
 
-/// Tells the peer manager how far peers are, now and whenever that changes.
+/// Tells the peer manager how far peers are: all of them now and whenever that changes, and each that becomes known.
 async fn follow_hops(peers: Arc<PeerRuntime>, social: Arc<Social>) {
     let mut hops = social.watch();
+    let mut news = peers.changes();
     loop {
         let now = Arc::clone(&hops.borrow_and_update());
         let changed = |(key, peer): (&FeedId, &Peer)| {
@@ -98,8 +126,23 @@ async fn follow_hops(peers: Arc<PeerRuntime>, social: Arc<Social>) {
         for (peer, hops) in changed {
             peers.apply(Action::PeerPrioritised { peer, hops });
         }
-        if hops.changed().await.is_err() {
-            return;
+        loop {
+            tokio::select! {
+                changed = hops.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                change = news.recv() => match change {
+                    Ok(PeerChange { kind: PeerChangeKind::Discover, peer, .. }) => {
+                        let hops = hops_of(&now, &peer.key);
+                        peers.apply(Action::PeerPrioritised { peer: peer.key, hops });
+                    }
+                    Ok(_) => {}
+                    // Some were missed: all are looked at.
+                    Err(RecvError::Lagged(_)) => break,
+                    Err(RecvError::Closed) => return,
+                },
+            }
         }
     }
 }

@@ -490,6 +490,8 @@ module.exports = ({ self, log, fresh }) => {
   a('conn.forget', addr)
   a('conn.connect', addr)
   a('conn.disconnect', addr)
+  a('conn.stage', addr)
+  a('conn.unstage', addr)
   live('conn.peers')
   live('conn.stagedPeers')
   a('conn.start')

@@ -100,3 +100,18 @@ fn the_ssb_db2_stack_with_ssb_lan_and_we_find_each_other_by_signed_announcements
     })?;
     befriended(&mut ours, &mut theirs)
 }
+
+#[test]
+fn the_search_on_the_local_network_is_switched_off_and_on_while_the_server_runs() -> Result<()> {
+    let Some((_lan, hosts)) = Lan::new(2) else { return Ok(()) };
+    let (key, world) = (network_key()?, tempfile::tempdir()?);
+    let start = |number: usize| SbotNode::start_on(&hosts[number], &world.path().join(number.to_string()), &key);
+    let (one, two) = (start(0)?, start(1)?);
+    let sees = |node: &SbotNode, other: &SbotNode| Ok::<_, anyhow::Error>(known(node, &other.id)?.is_some());
+    wait_until("both see each other", FOUND, || Ok(sees(&one, &two)? && sees(&two, &one)?))?;
+    one.call("gossip.disable", json!(["local"]))?;
+    wait_until("neither sees the other", GONE, || Ok(!sees(&one, &two)? && !sees(&two, &one)?))?;
+    one.call("gossip.enable", json!(["local"]))?;
+    wait_until("both see each other again", FOUND, || Ok(sees(&one, &two)? && sees(&two, &one)?))?;
+    Ok(())
+}

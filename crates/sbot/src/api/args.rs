@@ -24,6 +24,11 @@ impl<'a> Args<'a> {
             .map_err(|error| Failure::usage(format!("the arguments must be a JSON array: {error}")))
     }
 
+    /// Whether argument `at` was given at all, if only as `null`.
+    pub(crate) fn has(&self, at: usize) -> bool {
+        self.0.len() > at
+    }
+
     /// The text of argument `at`, or `None` if it is absent or JavaScript takes it for false.
     pub(crate) fn text(&self, at: usize) -> Option<&'a str> {
         let text = self.0.get(at)?.get().trim();

@@ -2,7 +2,6 @@
 //!
 //! Sources: `ssb-gossip/index.js` 1.1, `pull-ping/index.js`.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +10,11 @@ use sbot_multiserver::Address;
 use sbot_rpc::{Body, Call, Inlet, Outlet, Registry};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::args::{Args, feed_id, field, truthy};
 use super::failure::Failure;
+use super::peers::{Peer, PeerChange, PeerChangeKind, PeerState, as_text};
 use super::register::{answer as method, source};
 use super::{Caller, Context, Stop, ended, json as answer, nothing};
 
@@ -44,131 +43,6 @@ pub(super) fn register_ping(registry: Registry<Caller>, ctx: &Arc<Context>, name
     })
 }
 
-/// What comes of a request that takes a while.
-pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
-
-/// What the API needs of the peer manager.
-pub trait Peers: Send + Sync {
-    /// All known peers, in the order in which they became known.
-    fn list(&self) -> Vec<Peer>;
-    /// Remembers a peer under an address; counts one announcement more if it is known. `None` if the address is ours.
-    ///
-    /// # Errors
-    /// If there are too many, or the address can't be dialed at all.
-    fn add(&self, address: &Address, key: &FeedId, source: Option<&str>) -> Result<Option<Peer>, Failure>;
-    /// Forgets a peer; answers whether it was known.
-    fn remove(&self, key: &FeedId) -> bool;
-    /// Dials a known peer; comes back when the connection is up. A peer that is connected already stays so.
-    fn connect(&self, key: FeedId) -> Pending<'_, Peer>;
-    /// Hangs up; comes back when the connection is closed. Answers whether there was one.
-    fn disconnect(&self, key: FeedId) -> Pending<'_, bool>;
-    /// Hangs up on everyone and dials again.
-    fn reconnect(&self);
-    /// What happens to peers.
-    fn changes(&self) -> broadcast::Receiver<PeerChange>;
-    /// Switches dialing of itself on or off (`conn.start`, `conn.stop`).
-    fn schedule(&self, on: bool);
-    /// Switches a kind of discovery on or off (`gossip.enable`, `gossip.disable`).
-    ///
-    /// # Errors
-    /// If there is no such kind.
-    fn enable(&self, kind: &str, on: bool) -> Result<(), Failure>;
-}
-
-/// A known peer, as `gossip.peers` shows it.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Peer {
-    /// Where it listens, as a multiserver address.
-    pub address: String,
-    /// Its key.
-    #[serde(serialize_with = "as_text")]
-    pub key: FeedId,
-    /// Its host, if the address has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    /// Its port, if the address has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub port: Option<u16>,
-    /// Where the address comes from: `manual`, `stored`, `seed`, `local`…
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
-    /// How often it was announced.
-    pub announcers: u32,
-    /// How long connections lasted, in milliseconds.
-    pub duration: Option<Durations>,
-    /// What is going on with it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<PeerState>,
-    /// Since when, in milliseconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state_change: Option<f64>,
-    /// How often dialing has failed in a row.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub failure: Option<u32>,
-    /// Whether we dialed (and not it us).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client: Option<bool>,
-    /// Why it is connected or isn't, for people.
-    pub why: String,
-}
-
-/// Figures of how long connections lasted.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct Durations {
-    /// The mean, in milliseconds.
-    pub mean: f64,
-    /// The standard deviation.
-    pub stdev: f64,
-    /// How many there were.
-    pub count: u32,
-    /// The sum.
-    pub sum: f64,
-    /// The sum of squares.
-    pub sqsum: f64,
-}
-
-/// What is going on with a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PeerState {
-    /// It is being dialed.
-    Connecting,
-    /// It is connected.
-    Connected,
-    /// The connection is being closed.
-    Disconnecting,
-}
-
-/// Something that happened to a peer.
-#[derive(Debug, Clone)]
-pub struct PeerChange {
-    /// What.
-    pub kind: PeerChangeKind,
-    /// To whom.
-    pub peer: Peer,
-}
-
-/// What happened to a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PeerChangeKind {
-    /// It became known.
-    Discover,
-    /// It is connected.
-    Connect,
-    /// It couldn't be connected.
-    ConnectFailure,
-    /// It is no longer connected.
-    Disconnect,
-    /// It was forgotten.
-    Remove,
-}
-
-fn as_text<S: serde::Serializer>(id: &FeedId, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(id)
-}
-
 /// `gossip.peers`.
 pub(super) fn peers(ctx: &Context) -> Result<Body, Failure> {
     answer(&ctx.peers.list())
@@ -181,13 +55,9 @@ fn key_of(value: &Value) -> Result<FeedId, Failure> {
         .ok_or_else(|| Failure::new(format!("must provide id:{value}")))
 }
 
-fn find(ctx: &Context, key: &FeedId) -> Option<Peer> {
-    ctx.peers.list().into_iter().find(|peer| peer.key == *key)
-}
-
 /// `gossip.get(id)`: one known peer, `false` if it isn't known.
 pub(super) fn get(ctx: &Context, args: &Args<'_>) -> Result<Body, Failure> {
-    match find(ctx, &key_of(&args.value(0)?)?) {
+    match ctx.peers.find(&key_of(&args.value(0)?)?) {
         Some(peer) => answer(&peer),
         None => Ok(nothing()),
     }
@@ -234,6 +104,33 @@ pub(super) fn remove(ctx: &Context, args: &Args<'_>) -> Result<Body, Failure> {
     Ok(nothing())
 }
 
+/// What dialing answers: the peer, and of the end of the connection that ssb-server answers what means something to
+/// others.
+#[derive(Serialize)]
+pub(super) struct Connected {
+    #[serde(serialize_with = "as_text")]
+    id: FeedId,
+    closed: bool,
+    stream: ConnectedStream,
+    #[serde(flatten)]
+    peer: Peer,
+}
+
+/// The transport of that end.
+#[derive(Serialize)]
+struct ConnectedStream {
+    address: String,
+    closed: bool,
+}
+
+impl Connected {
+    /// A peer that is connected.
+    pub(super) fn of(peer: Peer) -> Self {
+        let stream = ConnectedStream { address: peer.address.clone(), closed: false };
+        Self { id: peer.key, closed: false, stream, peer }
+    }
+}
+
 /// `gossip.connect(id or address)`: remembers the peer and dials it; answers it when the connection is up.
 pub(super) async fn connect(ctx: &Context, args: &Args<'_>) -> Result<Body, Failure> {
     let value = args.value(0)?;
@@ -241,7 +138,7 @@ pub(super) async fn connect(ctx: &Context, args: &Args<'_>) -> Result<Body, Fail
         return Err(Failure::new("gossip.connect: an address or the id of a known peer must be given"));
     }
     let key = match feed_id(&value) {
-        Some(key) if find(ctx, &key).is_some() => key,
+        Some(key) if ctx.peers.find(&key).is_some() => key,
         Some(key) => return Err(Failure::new(format!("no known address for peer:{key}"))),
         None => {
             let (address, key) = address_of(&value)?;
@@ -252,7 +149,7 @@ pub(super) async fn connect(ctx: &Context, args: &Args<'_>) -> Result<Body, Fail
             key
         }
     };
-    answer(&ctx.peers.connect(key).await?)
+    answer(&Connected::of(ctx.peers.connect(key).await?))
 }
 
 /// `gossip.disconnect(id)`.
@@ -284,13 +181,28 @@ pub(super) fn enable(ctx: &Context, args: &Args<'_>, on: bool) -> Result<Body, F
     Ok(super::paint::text(&format!("{what} gossip type {kind}")))
 }
 
+/// What `gossip.changes` tells of a change; with the source of what was discovered.
+fn shown(change: &PeerChange) -> Option<Value> {
+    match change.kind {
+        PeerChangeKind::Connecting | PeerChangeKind::Disconnecting => None,
+        PeerChangeKind::Discover => {
+            Some(json!({"type": change.kind, "peer": change.peer, "source": change.peer.source}))
+        }
+        kind => Some(json!({"type": kind, "peer": change.peer})),
+    }
+}
+
 /// `gossip.changes`: `{type, peer}`.
 pub(super) async fn changes(ctx: &Context, out: &mut Outlet) -> Result<(), Stop> {
     let mut changes = ctx.peers.changes();
     loop {
         tokio::select! {
             change = changes.recv() => match change {
-                Ok(change) => out.send(answer(&json!({"type": change.kind, "peer": change.peer}))?).await?,
+                Ok(change) => {
+                    if let Some(shown) = shown(&change) {
+                        out.send(answer(&shown)?).await?;
+                    }
+                }
                 Err(RecvError::Lagged(missed)) => tracing::debug!(missed, "a reader of gossip.changes is too slow"),
                 Err(RecvError::Closed) => return Ok(()),
             },

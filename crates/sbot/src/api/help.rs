@@ -146,7 +146,7 @@ pub(crate) fn friends() -> Value {
 pub(crate) fn gossip() -> Value {
     const ADDRESS: Argument = ("address", "MultiServerAddress", false, "where the peer listens");
     const PEER: Argument = ("id", "FeedId", false, "the peer, or an address");
-    const KIND: Argument = ("type", "string", true, "local or global (default global)");
+    const KIND: Argument = ("type", "string", true, "local or global (default global), until the server stops");
     render(
         "known peers and connections to them",
         &[

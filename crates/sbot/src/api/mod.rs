@@ -21,6 +21,7 @@ mod info;
 mod links;
 mod options;
 mod paint;
+mod peers;
 mod private;
 mod register;
 mod replicate;
@@ -37,8 +38,8 @@ use serde::Serialize;
 
 pub use blobs::Blobs;
 pub use failure::Failure;
-pub use gossip::{Durations, Peer, PeerChange, PeerChangeKind, PeerState, Peers, Pending};
 pub use info::Addresses;
+pub use peers::{Durations, Entry, Peer, PeerChange, PeerChangeKind, PeerState, Peers, Pending, Pool};
 pub use replicate::{PeerStatus, Progress, Replicating, Replication};
 
 use crate::private::Boxes;

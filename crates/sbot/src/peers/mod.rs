@@ -15,19 +15,27 @@ use sbot_peer_manager::{Action, AttemptId, Change, Effect, LinkId, Millis, Refus
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::task::AbortHandle;
 
-use crate::api::{self, PeerChange, PeerChangeKind};
+use crate::api::{self, PeerChange};
 use crate::publish::Clock;
 use crate::state::State as Saves;
 
 mod answers;
+mod entries;
+mod notes;
+mod shown;
+#[cfg(test)]
+mod tests;
 
-use answers::shown;
+use notes::Notes;
 
 /// Changes that a slow listener may be behind.
 const BACKLOG: usize = 1024;
 
 /// Under this name the peers are saved.
 const SAVED: &str = "peers";
+
+/// Under this name what clients say of addresses is saved.
+const SAVED_NOTES: &str = "peer notes";
 
 /// Saving waits this long for more to save.
 const SAVE_PAUSE: Duration = Duration::from_millis(500);
@@ -55,6 +63,12 @@ pub(crate) struct PeerRuntime {
     dials: Mutex<HashMap<AttemptId, AbortHandle>>,
     waiting: Mutex<Vec<Waiting>>,
     changes: broadcast::Sender<PeerChange>,
+    /// What clients say of addresses. Locked after `state`, where both are.
+    notes: Mutex<Notes>,
+    /// Counts what may have changed the list of staged peers.
+    restaged: watch::Sender<u64>,
+    /// Whether peers on the local network are sought.
+    local: watch::Sender<bool>,
     wake: watch::Sender<Option<Millis>>,
     unsaved: Notify,
 }
@@ -85,9 +99,11 @@ impl PeerRuntime {
             })
         };
         let now = clock() as Millis;
+        let state = State::restore(own, Settings::default(), seed, now, saved);
+        let notes = answers::saved_notes(&saves, &state);
         Arc::new_cyclic(|me| PeerRuntime {
             own,
-            state: Mutex::new(State::restore(own, Settings::default(), seed, now, saved)),
+            state: Mutex::new(state),
             clock,
             dialer,
             saves,
@@ -98,6 +114,9 @@ impl PeerRuntime {
             dials: Mutex::default(),
             waiting: Mutex::default(),
             changes: broadcast::Sender::new(BACKLOG),
+            notes: Mutex::new(notes),
+            restaged: watch::Sender::new(0),
+            local: watch::Sender::new(false),
             wake: watch::Sender::new(None),
             unsaved: Notify::new(),
         })
@@ -116,46 +135,50 @@ impl PeerRuntime {
 
     /// Takes an action and carries out what follows from it.
     pub(crate) fn apply(&self, action: Action) {
+        // Told to whoever waits for it.
+        let _ = self.apply_or_refuse(action);
+    }
+
+    /// As [`PeerRuntime::apply`]; says why not if the reducer refuses it.
+    fn apply_or_refuse(&self, action: Action) -> Result<(), Refusal> {
         let mut state = self.state.lock();
+        let before = PeerRuntime::before(&state, &action);
         let effects = state.apply(action, (self.clock)() as Millis);
-        let told: Vec<_> = effects
-            .iter()
-            .filter_map(|effect| match effect {
-                Effect::Changed { peer, change } => Some((*change, *peer, shown(&state, peer))),
-                _ => None,
-            })
-            .collect();
+        self.announce(&state, &effects, &before);
         drop(state);
-        for (change, key, peer) in told {
-            self.tell(change, key, peer);
+        for effect in &effects {
+            if let Effect::Changed { peer, change } = effect {
+                self.tell(*change, peer);
+            }
         }
+        let refusal = effects.iter().find_map(|effect| match effect {
+            Effect::Refused { why, .. } => Some(*why),
+            _ => None,
+        });
         for effect in effects {
             self.carry_out(effect);
         }
+        refusal.map_or(Ok(()), Err)
     }
 
-    fn tell(&self, change: Change, key: FeedId, peer: Option<api::Peer>) {
-        let kind = match change {
-            Change::Added => PeerChangeKind::Discover,
-            Change::Removed => PeerChangeKind::Remove,
-            Change::Connected => PeerChangeKind::Connect,
-            Change::ConnectFailed => PeerChangeKind::ConnectFailure,
-            Change::Disconnected => PeerChangeKind::Disconnect,
-            Change::Connecting | Change::Disconnecting => return,
-        };
+    /// Answers those who wait for a change.
+    fn tell(&self, change: Change, key: &FeedId) {
         match change {
-            Change::Connected => self.settle(&key, true, Ok(())),
-            Change::ConnectFailed => self.settle(&key, true, Err(self.last_error(&key))),
-            Change::Disconnected => self.settle(&key, false, Ok(())),
-            Change::Removed => {
-                self.settle(&key, true, Err("the peer was removed".into()));
-                self.settle(&key, false, Ok(()));
+            Change::Connected => self.settle(key, true, Ok(())),
+            Change::ConnectFailed => self.settle(key, true, Err(self.last_error(key))),
+            Change::Disconnected => {
+                self.settle(key, false, Ok(()));
+                // Broken off for good, unless it is dialed anew.
+                let waits = self.look(|state| state.peer(key).is_some_and(|peer| peer.next_try().is_some()));
+                if !waits {
+                    self.settle(key, true, Err("the dial was broken off".into()));
+                }
             }
-            _ => {}
-        }
-        if let Some(peer) = peer {
-            // Nobody may be listening.
-            let _ = self.changes.send(PeerChange { kind, peer });
+            Change::Removed => {
+                self.settle(key, true, Err("the peer was removed".into()));
+                self.settle(key, false, Ok(()));
+            }
+            Change::Added | Change::Connecting | Change::Disconnecting => {}
         }
     }
 
@@ -318,11 +341,13 @@ impl PeerRuntime {
     /// Saves what deserves it.
     pub(crate) async fn save(&self) {
         let saved = serde_json::to_vec(&self.state.lock().saved());
+        let notes = self.notes.lock().saved();
         let saves = Arc::clone(&self.saves);
         let save = move || {
-            saved
-                .map_err(|error| error.to_string())
-                .and_then(|saved| saves.save_value(SAVED, &saved).map_err(|error| error.to_string()))
+            [(SAVED, saved), (SAVED_NOTES, notes)].into_iter().try_for_each(|(name, saved)| {
+                let saved = saved.map_err(|error| error.to_string())?;
+                saves.save_value(name, &saved).map_err(|error| error.to_string())
+            })
         };
         if let Ok(Err(error)) = tokio::task::spawn_blocking(save).await {
             tracing::error!(error, "the known peers could not be saved");

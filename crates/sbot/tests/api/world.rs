@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sbot::api::{
-    Addresses, Blobs, Caller, Context, Failure, Peer, PeerChange, PeerStatus, Peers, Pending, Progress, Replication,
-    registry,
+    Addresses, Blobs, Caller, Context, Entry, Failure, Peer, PeerChange, PeerStatus, Peers, Pending, Pool, Progress,
+    Replication, registry,
 };
 use sbot::private::Boxes;
 use sbot::publish::Publisher;
@@ -15,7 +15,7 @@ use sbot_feed::{FeedId, Keypair};
 use sbot_multiserver::Address;
 use sbot_rpc::{Body, CallError, Limits, Session, Source};
 use sbot_store::{BlobStore, Store, StoreOptions};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::{broadcast, watch};
 
 /// What a handshake leaves room for in flight.
@@ -230,6 +230,28 @@ impl Peers for NoPeers {
     fn schedule(&self, _: bool) {}
     fn enable(&self, _: &str, _: bool) -> Result<(), Failure> {
         Ok(())
+    }
+    fn find(&self, _: &FeedId) -> Option<Peer> {
+        None
+    }
+    fn entries(&self, _: Pool) -> Vec<Entry> {
+        Vec::new()
+    }
+    fn remember(&self, _: &Address, _: &FeedId, _: Map<String, Value>) -> Result<(), Failure> {
+        Ok(())
+    }
+    fn forget(&self, _: &Address, _: &FeedId) {}
+    fn stage(&self, _: &Address, _: &FeedId, _: Map<String, Value>) -> Result<bool, Failure> {
+        Ok(false)
+    }
+    fn unstage(&self, _: &Address, _: &FeedId) -> bool {
+        false
+    }
+    fn dial<'a>(&'a self, _: &'a Address, key: FeedId, _: Map<String, Value>) -> Pending<'a, Peer> {
+        self.connect(key)
+    }
+    fn restaged(&self) -> watch::Receiver<u64> {
+        watch::Sender::new(0).subscribe()
     }
 }
 
