@@ -24,7 +24,7 @@ use crate::api::{self, Addresses, Blobs, Caller, Context};
 use crate::config::secret::SecretFileError;
 use crate::config::{Config, NetIncoming, Scope, manifest};
 use crate::discovering;
-use crate::peers::{PeerRuntime, Serve};
+use crate::peers::{PeerRuntime, Serve, import_files};
 use crate::private::Boxes;
 use crate::publish::{Clock, Publisher, system_clock};
 use crate::replicating::Replicating;
@@ -401,6 +401,7 @@ impl Opened {
             }
         })?;
         let saves = open_saves(&config.path.join("state.redb"))?;
+        import_files(&config.path, &saves, keys.id());
         let blobs = Arc::new(Blobs::new(BlobStore::open(&config.path.join("blobs"), config.blobs.max)?));
         let readable = config.path.join("readable");
         let boxes = Arc::new(Boxes::new(keys.clone(), store.clone(), Some(readable)));

@@ -21,11 +21,13 @@ use crate::state::State as Saves;
 
 mod answers;
 mod entries;
+mod import;
 mod notes;
 mod shown;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use import::import_files;
 use notes::Notes;
 
 /// Changes that a slow listener may be behind.
