@@ -158,7 +158,8 @@ async fn print_messages(context: &mut Context, mut source: Source, filter: Filte
     Ok(())
 }
 
-fn line_width() -> usize {
+/// The width of a line: that of the terminal, if there is one.
+pub(super) fn line_width() -> usize {
     std::env::var("COLUMNS")
         .ok()
         .and_then(|columns| columns.parse().ok())

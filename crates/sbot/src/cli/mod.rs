@@ -12,6 +12,7 @@ mod failure;
 mod keygen;
 mod messages;
 mod output;
+mod peers_table;
 mod publish;
 mod server;
 mod tables;
@@ -145,7 +146,7 @@ enum Command {
     },
     /// Print what the server is and does
     Status,
-    /// Print the peers that the server knows
+    /// Print the peers that the server knows: where they are, their state, the next try, and why
     Peers,
     /// Connect the server to a peer
     Connect {

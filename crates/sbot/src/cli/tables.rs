@@ -1,6 +1,6 @@
 //! `sbot status`, `peers`, `connect` and `version`.
 
-use comfy_table::{Cell, Table, presets};
+use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -8,8 +8,10 @@ use super::arguments::Arg;
 use super::call::print_answer;
 use super::client::Client;
 use super::failure::{Code, Failure};
+use super::messages::line_width;
 use super::output::json_of;
-use super::text::{printable, short_id, shortened};
+use super::peers_table;
+use super::text::{printable, shortened};
 
 /// Longest value in a table, in characters.
 const CELL: usize = 100;
@@ -72,20 +74,11 @@ pub(super) async fn peers(context: &mut Context) -> Result<(), Failure> {
     if peers.is_empty() {
         return Ok(context.output.line("no peers; sbot connect ADDRESS adds one")?);
     }
-    let mut table = table();
-    table.set_header(["PEER", "ADDRESS", "SOURCE", "WHY"]);
-    for peer in peers {
-        let text = |key: &str| peer.get(key).map(plain).unwrap_or_default();
-        let address = match peer.get("address").and_then(Value::as_str) {
-            Some(address) => printable(address),
-            None => format!("{}:{}", text("host"), text("port")),
-        };
-        // ssb-server doesn't say why
-        let why = peer.get("why").and_then(Value::as_str).map_or_else(|| text("state"), printable);
-        let key = short_id(&text("key"));
-        table.add_row([key, shortened(&address, CELL), text("source"), why].map(Cell::new));
+    let now = std::time::UNIX_EPOCH.elapsed().map_or(0.0, |since| since.as_secs_f64() * 1000.0);
+    for line in peers_table::lines(peers, now, line_width()) {
+        context.output.line(&line)?;
     }
-    Ok(context.output.line(&rendered(&table))?)
+    Ok(())
 }
 
 pub(super) async fn connect(context: &mut Context, address: &str) -> Result<(), Failure> {
