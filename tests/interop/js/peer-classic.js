@@ -63,6 +63,8 @@ async function main () {
     ...commands(peer),
     want: ({ feeds }) => feeds.forEach(feed => peer.replicate.request(feed, true)),
     connect: ({ address }) => promise(cb => peer.gossip.connect(address, cb)).then(() => null),
+    remember: ({ address }) => { peer.gossip.add(address, 'manual') },
+    disconnect: ({ key }) => promise(cb => peer.gossip.disconnect(key, cb)),
     peers: () => peer.gossip.peers()
   }, finish)
   ready(peer.id, port)

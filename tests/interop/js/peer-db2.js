@@ -55,6 +55,8 @@ async function main () {
     ...commands(peer),
     want: ({ feeds }) => feeds.forEach(feed => peer.ebt.request(feed, true)),
     connect: ({ address }) => promise(cb => peer.conn.connect(address, cb)).then(() => null),
+    remember: ({ address, data }) => peer.conn.remember(address, data),
+    disconnect: ({ address }) => promise(cb => peer.conn.disconnect(address, cb)),
     staged: () => peer.conn.query().peersConnectable('staging')
   })
   ready(peer.id, port)

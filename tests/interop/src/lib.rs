@@ -14,6 +14,7 @@ mod lan;
 mod network;
 mod node;
 mod peer;
+mod peer_calls;
 mod scenario;
 
 pub use calls::{Answers, compare};
@@ -23,6 +24,7 @@ pub use lan::{Host, Lan};
 pub use network::{Network, Spec};
 pub use node::SbotNode;
 pub use peer::{JsPeer, Kind};
+pub use peer_calls::PeerAnswers;
 pub use scenario::{from_js, live, sync, to_js};
 
 use std::collections::BTreeMap;

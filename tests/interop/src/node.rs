@@ -146,6 +146,18 @@ impl SbotNode {
         })
     }
 
+    /// Calls a source and returns the first that it sends.
+    ///
+    /// # Errors
+    /// Its error, or that it ends without.
+    pub fn first(&self, method: &str, args: Value) -> Result<Value> {
+        self.runtime.block_on(async {
+            let mut source = self.peer.source(method, &args).await?;
+            let item = tokio::time::timeout(ANSWER, source.recv()).await.with_context(|| self.trouble(method))?;
+            value(&item.context("it ends at once")?.with_context(|| self.trouble(method))?)
+        })
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.process.child.id()
