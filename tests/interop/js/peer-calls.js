@@ -18,7 +18,8 @@ const load = loader('classic')
 const pull = load('pull-stream')
 const Client = load('ssb-client')
 
-const PATIENCE = 5000
+// For a dial, on a busy machine.
+const PATIENCE = 30000
 const dir = option('dir')
 const keys = load('ssb-keys').loadSync(path.join(dir, 'secret'))
 const manifest = JSON.parse(fs.readFileSync(path.join(dir, 'manifest.json')))

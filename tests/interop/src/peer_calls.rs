@@ -95,8 +95,7 @@ fn member(name: &str, value: &Value) -> Option<Value> {
         "value" if value.as_f64().is_some_and(|number| number > LONG_AGO) => json!("a time"),
         // We measure no round trips.
         "ping" => return None,
-        // ssb-gossip and ssb-conn count failed dials as links of no time, and ssb-conn each end of a link twice.
-        "duration" if value["sum"] == json!(0) => return None,
+        // ssb-conn counts each end of a link twice.
         "duration" if value.is_object() => json!("figures"),
         // Ours is a sentence, theirs has a stack.
         "error" if value.is_string() => json!("a text"),
@@ -114,7 +113,10 @@ fn shown(members: Map<String, Value>) -> Map<String, Value> {
     let end = members.contains_key("_events");
     // ssb-gossip goes on to tell who dialed when the connection has ended.
     let ended = members.contains_key("client") && !members.contains_key("state");
+    // ssb-gossip and ssb-conn count failed dials as links that lasted no time.
+    let failed = members.get("failure").is_some_and(|failure| *failure != json!(0));
     let kept = |name: &str| match name {
+        "duration" => !failed,
         "id" | "closed" | "stream" => true,
         "client" => !ended,
         _ => !end,

@@ -92,18 +92,37 @@ impl PeerRuntime {
         self.restaged.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Adds a route.
+    /// Adds a route, and takes note of whether its peer may be dialed without being asked for each time, if that is said.
     ///
     /// # Errors
     /// If the reducer didn't take it.
-    fn add_route(&self, address: &Address, key: &FeedId, source: Source) -> Result<(), Failure> {
+    fn add_route(
+        &self,
+        address: &Address,
+        key: &FeedId,
+        source: Source,
+        autoconnect: Option<bool>,
+    ) -> Result<(), Failure> {
         let refused = |why: &str| Failure::new(format!("{address} was not added: {why}"));
         if *key == self.own {
             return Err(refused("it is our own address"));
         }
-        let route = address.to_string();
-        let action = Action::RouteAdded { peer: *key, route: route.clone(), source };
-        self.apply_or_refuse(action).map_err(|why| refused(&why.to_string()))?;
+        let (peer, route) = (*key, address.to_string());
+        let add = |source| Action::RouteAdded { peer, route: route.clone(), source };
+        let set = |on| Action::AutoconnectSet { peer, on };
+        let actions = match autoconnect {
+            None => vec![add(source)],
+            Some(true) => vec![add(source), set(true)],
+            Some(false) if source == Source::Staged || self.look(|state| state.peer(key).is_some()) => {
+                vec![set(false), add(source), set(false)]
+            }
+            // Added at once it would be dialed at once: strangers that are only shown aren't.
+            Some(false) => {
+                let shown = Action::RouteRemoved { peer, route: route.clone(), source: Some(Source::Staged) };
+                vec![add(Source::Staged), set(false), add(source), shown]
+            }
+        };
+        self.apply_together(actions).map_err(|why| refused(&why.to_string()))?;
         let is_there =
             |state: &State| state.peer(key).is_some_and(|peer| peer.routes.iter().any(|known| known.address == route));
         if self.look(is_there) { Ok(()) } else { Err(refused("too many addresses of this peer are known")) }
@@ -117,12 +136,6 @@ impl PeerRuntime {
     fn drop_staged(&self, key: FeedId, route: String) {
         if self.notes.lock().staged.get(&route).is_none() {
             self.apply(Action::RouteRemoved { peer: key, route, source: Some(Source::Staged) });
-        }
-    }
-
-    fn set_autoconnect(&self, key: &FeedId, autoconnect: Option<bool>) {
-        if let Some(on) = autoconnect {
-            self.apply(Action::AutoconnectSet { peer: *key, on });
         }
     }
 
@@ -186,7 +199,7 @@ impl api::Peers for PeerRuntime {
         if *key == self.own {
             return Ok(None);
         }
-        self.add_route(address, key, source.and_then(Source::from_name).unwrap_or(Source::Manual))?;
+        self.add_route(address, key, source.and_then(Source::from_name).unwrap_or(Source::Manual), None)?;
         Ok(self.find(key))
     }
 
@@ -283,13 +296,12 @@ impl api::Peers for PeerRuntime {
             let added = self.notes.lock().remembered.add(&text, data, self.now());
             added.map_err(|why| Failure::new(why.to_string()))?
         };
-        if let Err(failure) = self.add_route(address, key, source) {
+        if let Err(failure) = self.add_route(address, key, source, autoconnect) {
             if new {
                 self.notes.lock().remembered.remove(&text);
             }
             return Err(failure);
         }
-        self.set_autoconnect(key, autoconnect);
         self.unsaved.notify_one();
         self.restage();
         Ok(())
@@ -317,18 +329,16 @@ impl api::Peers for PeerRuntime {
         self.forget_old_notes();
         let text = address.to_string();
         let shown = self.entries(Pool::Staging).iter().any(|(staged, _)| *staged == text);
-        let autoconnect = autoconnect(&data);
+        // What is remembered keeps what was said of it then.
+        let is_saved = |state: &State| state.peer(key).is_some_and(|peer| peer.routes.iter().any(entries::is_saved));
+        let autoconnect = autoconnect(&data).filter(|_| !self.look(is_saved));
         let added = self.notes.lock().staged.add(&text, data, self.now());
         let new = added.map_err(|why| Failure::new(why.to_string()))?;
-        if let Err(failure) = self.add_route(address, key, Source::Staged) {
+        if let Err(failure) = self.add_route(address, key, Source::Staged, autoconnect) {
             if new {
                 self.notes.lock().staged.remove(&text);
             }
             return Err(failure);
-        }
-        // What is remembered keeps what was said of it then.
-        if !self.look(|state| state.peer(key).is_some_and(|peer| peer.routes.iter().any(entries::is_saved))) {
-            self.set_autoconnect(key, autoconnect);
         }
         self.restage();
         Ok(!shown)
@@ -349,7 +359,7 @@ impl api::Peers for PeerRuntime {
         Box::pin(async move {
             let route = address.to_string();
             if !self.has_route(&key, &route) {
-                self.add_route(address, &key, Source::Staged)?;
+                self.add_route(address, &key, Source::Staged, None)?;
             }
             if !data.is_empty() && self.status(&key) == Some(Status::Disconnected) {
                 self.forget_old_notes();

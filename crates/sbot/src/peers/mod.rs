@@ -138,15 +138,19 @@ impl PeerRuntime {
     /// Takes an action and carries out what follows from it.
     pub(crate) fn apply(&self, action: Action) {
         // Told to whoever waits for it.
-        let _ = self.apply_or_refuse(action);
+        let _ = self.apply_together([action]);
     }
 
-    /// As [`PeerRuntime::apply`]; says why not if the reducer refuses it.
-    fn apply_or_refuse(&self, action: Action) -> Result<(), Refusal> {
+    /// As [`PeerRuntime::apply`], for several actions with nothing between them; says why not if the reducer refuses one.
+    fn apply_together(&self, actions: impl IntoIterator<Item = Action>) -> Result<(), Refusal> {
         let mut state = self.state.lock();
-        let before = PeerRuntime::before(&state, &action);
-        let effects = state.apply(action, (self.clock)() as Millis);
-        self.announce(&state, &effects, &before);
+        let mut effects = Vec::new();
+        for action in actions {
+            let before = PeerRuntime::before(&state, &action);
+            let followed = state.apply(action, (self.clock)() as Millis);
+            self.announce(&state, &followed, &before);
+            effects.extend(followed);
+        }
         drop(state);
         for effect in &effects {
             if let Effect::Changed { peer, change } = effect {

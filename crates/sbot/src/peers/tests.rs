@@ -75,6 +75,29 @@ async fn what_is_not_to_be_dialed_without_being_asked_is_staged_while_others_are
     assert!(shown(&runtime, Pool::Staging).is_empty());
     runtime.schedule(true);
     assert_eq!(shown(&runtime, Pool::Staging), [address("pub.example").to_string()]);
+    assert!(!runtime.look(|state| was_tried(state, &ONE)));
+}
+
+fn was_tried(state: &State, key: &FeedId) -> bool {
+    state.peer(key).is_some_and(|peer| peer.last_tried.is_some())
+}
+
+#[tokio::test]
+async fn one_that_is_remembered_not_to_be_dialed_is_not_even_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime(dir.path());
+    runtime.schedule(true);
+    for host in ["127.0.0.1", "127.0.0.2"] {
+        runtime.remember(&address(host), &ONE, data(&json!({"autoconnect": false}))).unwrap();
+        assert!(!runtime.look(|state| was_tried(state, &ONE)));
+    }
+    runtime.apply(Action::PeerPrioritised { peer: ONE, hops: Some(1) });
+    runtime.remember(&address("127.0.0.3"), &ONE, data(&json!({"autoconnect": false}))).unwrap();
+    assert!(!runtime.look(|state| was_tried(state, &ONE)));
+    runtime.remember(&address("127.0.0.3"), &ONE, data(&json!({"autoconnect": true}))).unwrap();
+    assert!(runtime.look(|state| was_tried(state, &ONE)));
+    // Nothing is left under way.
+    runtime.shut_down();
 }
 
 #[tokio::test]
