@@ -4,12 +4,15 @@
 //! the one stream into which all sources flow; a [`Spotter`] is a source's end of it. Sources today:
 //! - addresses from the settings and by hand ([`Spotter::seeds`], [`Spotter::see`]);
 //! - the local network, where peers announce themselves by UDP broadcast: [`lan`] and [`lan_boxed`] read and write what
-//!   they send, [`Neighbours`] remembers who was heard lately, [`LanSockets`] are the sockets and the task.
+//!   they send, [`Neighbours`] remembers who was heard lately, [`LanSockets`] are the sockets and the task;
+//! - feeds, in which people tell of pubs: [`pubs`] reads what they tell and chooses from it.
 
 mod broadcast;
+mod hosts;
 pub mod lan;
 pub mod lan_boxed;
 mod neighbours;
+pub mod pubs;
 mod sighting;
 
 pub use broadcast::{Announcement, Announcer, LanSocket, LanSockets};

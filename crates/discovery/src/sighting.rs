@@ -17,6 +17,8 @@ pub enum Origin {
     Seed,
     /// The peer itself, on the local network.
     Local,
+    /// A message in a feed that tells of a pub.
+    Pub,
 }
 
 impl Origin {
@@ -26,6 +28,7 @@ impl Origin {
             Origin::Manual => "manual",
             Origin::Seed => "seed",
             Origin::Local => "local",
+            Origin::Pub => "pub",
         }
     }
 }

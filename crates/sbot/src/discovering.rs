@@ -1,9 +1,12 @@
 //! Discovery, wired up: the sources, and what they and the social graph tell the peer manager.
 
+mod pubs;
+
 use std::sync::Arc;
 
 use sbot_discovery::{
-    Announcement, Announcer, LanSocket, LanSockets, News, Origin, Sighting, Sightings, lan, lan_boxed, sightings,
+    Announcement, Announcer, LanSocket, LanSockets, News, Origin, Sighting, Sightings, Spotter, lan, lan_boxed,
+    sightings,
 };
 use sbot_feed::{FeedId, Keypair};
 use sbot_multiserver::{Address, Endpoint, Route};
@@ -31,9 +34,17 @@ pub(crate) async fn start(
     for (seed, why) in spotter.seeds(config.peers.seeds.iter().map(String::as_str)).await.unwrap_or_default() {
         tracing::warn!(seed, %why, "a seed is no address to dial");
     }
-    if !config.peers.local {
-        return;
+    if config.peers.pubs {
+        let (store, social) = (context.store.clone(), Arc::clone(&context.social));
+        tasks.spawn(pubs::follow(store, social, context.id, config.peers.pub_hops, spotter.clone()));
     }
+    if config.peers.local {
+        announce(config, keys, context, spotter, tasks);
+    }
+}
+
+/// Announces this node on the local networks, and listens for others.
+fn announce(config: &Config, keys: &Keypair, context: &Arc<Context>, spotter: Spotter, tasks: &mut JoinSet<()>) {
     let addresses = Arc::clone(&context.addresses);
     let announcements = move || match addresses.addresses(Some("local")).map(|address| address.parse()) {
         Some(Ok(address)) => announcements(&address),
@@ -68,25 +79,34 @@ async fn take_sightings(mut sightings: Sightings, peers: Arc<PeerRuntime>, socia
     while let Some(news) = sightings.next().await {
         match news {
             News::Seen(Sighting { peer, address, origin }) => {
-                let source = match origin {
-                    Origin::Manual => Source::Manual,
-                    Origin::Seed => Source::Seed,
-                    Origin::Local => Source::Local,
-                };
+                let source = source_of(origin);
                 tracing::debug!(%peer, %address, source = source.name(), "a peer is seen");
                 peers.apply(Action::RouteAdded { peer, route: address.to_string(), source });
                 peers.apply(Action::PeerPrioritised { peer, hops: hops_of(&social.hops(), &peer) });
             }
-            News::Gone(Sighting { peer, address, .. }) => {
-                let route = address.to_string();
-                let local = |known: &KnownRoute| known.address == route && known.source == Source::Local;
-                // Known from elsewhere too, it stays.
-                if peers.look(|state| state.peer(&peer).is_some_and(|known| known.routes.iter().any(local))) {
-                    tracing::debug!(%peer, %address, "a peer has left the local network");
+            News::Gone(Sighting { peer, address, origin }) => {
+                let (route, source) = (address.to_string(), source_of(origin));
+                // Known from elsewhere too, it stays; so does what was no mere claim.
+                let is_claim = |known: &KnownRoute| {
+                    let proved = known.last_success.is_some() && source != Source::Local;
+                    known.address == route && known.source == source && !proved
+                };
+                if peers.look(|state| state.peer(&peer).is_some_and(|known| known.routes.iter().any(is_claim))) {
+                    tracing::debug!(%peer, %address, source = source.name(), "a peer is no longer told of");
                     peers.apply(Action::RouteRemoved { peer, route });
                 }
             }
         }
+    }
+}
+
+/// What the peer manager calls the origin of a sighting.
+fn source_of(origin: Origin) -> Source {
+    match origin {
+        Origin::Manual => Source::Manual,
+        Origin::Seed => Source::Seed,
+        Origin::Local => Source::Local,
+        Origin::Pub => Source::Pub,
     }
 }
 

@@ -91,7 +91,16 @@ impl SbotNode {
     /// # Errors
     /// It doesn't start; the end of its log is in the error.
     pub fn start_on(host: &Host, dir: &Path, network: &str) -> Result<Self> {
-        let command = Self::command(dir, network, &["server"])?;
+        Self::start_on_with(host, dir, network, &[])
+    }
+
+    /// As [`SbotNode::start_on`], with `words` at the end of its command line.
+    ///
+    /// # Errors
+    /// As [`SbotNode::start_on`].
+    pub fn start_on_with(host: &Host, dir: &Path, network: &str, words: &[&str]) -> Result<Self> {
+        let mut command = Self::command(dir, network, &["server"])?;
+        command.args(words);
         Self::wait_for(host.run(&command, dir), dir, &host.ip, DEFAULT_PORT)
     }
 

@@ -394,7 +394,10 @@ fn read_peers(config: &mut Config, root: &Section<'_>, warnings: &mut Vec<Warnin
     set(&mut peers.local, gossip.boolean("local")?);
     set(&mut peers.pubs, root.boolean("pub")?);
     set(&mut peers.pubs, gossip.boolean("pub")?);
+    set(&mut peers.pubs, gossip.boolean("autoPopulate")?.filter(|populate| !populate));
     set(&mut peers.pubs, conn.boolean("populatePubs")?);
+    let pub_hops = conn.integer("pubHops", 0, MAX_HOPS.into())?;
+    set(&mut peers.pub_hops, pub_hops.and_then(|hops| u8::try_from(hops).ok()));
     set(&mut peers.autostart, conn.boolean("autostart")?);
     if root.boolean("offline")? == Some(true) {
         peers.autostart = false;
@@ -402,7 +405,7 @@ fn read_peers(config: &mut Config, root: &Section<'_>, warnings: &mut Vec<Warnin
     let connections = gossip.integer("connections", 0, 1000)?;
     set(&mut peers.connections, connections.and_then(|count| u16::try_from(count).ok()));
     set(&mut peers.seeds, root.parsed_list("seeds", "multiserver addresses", |text| Some(text.to_owned()))?);
-    for key in ["friends", "global", "seed", "autoPopulate"] {
+    for key in ["friends", "global", "seed"] {
         gossip.ignored(key, "whom to dial follows from the social graph", warnings);
     }
     conn.ignored("hops", "whom to dial follows from the social graph", warnings);

@@ -54,6 +54,22 @@ fn without_any_file_the_defaults_hold() {
 }
 
 #[test]
+fn pubs_of_feeds_can_be_turned_off_in_each_of_the_ways_that_there_have_been() {
+    let peers = |text: &str| load(text).config.peers;
+    assert!(peers("{}").pubs && peers(r#"{"gossip": {"autoPopulate": true}}"#).pubs);
+    for off in [
+        r#"{"pub": false}"#,
+        r#"{"gossip": {"pub": false}}"#,
+        r#"{"gossip": {"autoPopulate": false}}"#,
+        r#"{"conn": {"populatePubs": false}}"#,
+        r#"{"gossip": {"pub": false, "autoPopulate": true}}"#,
+    ] {
+        assert!(!peers(off).pubs, "{off}");
+    }
+    assert_eq!((peers("{}").pub_hops, peers(r#"{"conn": {"pubHops": 0}}"#).pub_hops), (2, 0));
+}
+
+#[test]
 fn a_config_of_ssb_server_is_understood() {
     let loaded = load(
         r#"{
