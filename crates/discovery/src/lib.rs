@@ -3,7 +3,7 @@
 //! A [`Sighting`] is a claim: somebody says that a peer is at an address. Only a handshake proves it. [`Sightings`] is
 //! the one stream into which all sources flow; a [`Spotter`] is a source's end of it. Sources today:
 //! - addresses from the settings and by hand ([`Spotter::seeds`], [`Spotter::see`]);
-//! - the local network, where peers announce themselves by UDP broadcast: [`lan`] and [`lan_boxed`] read and write what
+//! - the local network, where peers announce themselves by UDP broadcast and multicast: [`lan`] and [`lan_boxed`] read and write what
 //!   they send, [`Neighbours`] remembers who was heard lately, [`LanSockets`] are the sockets and the task;
 //! - feeds, in which people tell of pubs: [`pubs`] reads what they tell and chooses from it.
 
@@ -15,6 +15,6 @@ mod neighbours;
 pub mod pubs;
 mod sighting;
 
-pub use broadcast::{Announcement, Announcer, LanSocket, LanSockets};
+pub use broadcast::{Announcement, Announcer, Everyone, LanSocket, LanSockets};
 pub use neighbours::{MOST, MOST_OF_ONE, Neighbours};
 pub use sighting::{News, Origin, Refused, Sighting, Sightings, Spotter, WAITING, sightings};

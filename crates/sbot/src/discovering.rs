@@ -2,20 +2,21 @@
 
 mod pubs;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use sbot_discovery::{
-    Announcement, Announcer, LanSocket, LanSockets, News, Origin, Sighting, Sightings, Spotter, lan, lan_boxed,
-    sightings,
+    Announcement, Announcer, Everyone, LanSocket, LanSockets, News, Origin, Sighting, Sightings, Spotter, lan,
+    lan_boxed, sightings,
 };
 use sbot_feed::{FeedId, Keypair};
-use sbot_multiserver::{Address, Endpoint, Route};
+use sbot_multiserver::{Address, Endpoint, MAX_ROUTES, Route};
 use sbot_peer_manager::{Action, KnownRoute, Peer, Source};
 use tokio::task::JoinSet;
 
-use crate::api::Context;
+use crate::api::{Addresses, Context};
 use crate::config::Config;
-use crate::interfaces;
+use crate::interfaces::{self, Network};
 use crate::peers::PeerRuntime;
 use crate::social::{Hops, Social};
 
@@ -46,9 +47,11 @@ pub(crate) async fn start(
 /// Announces this node on the local networks, and listens for others.
 fn announce(config: &Config, keys: &Keypair, context: &Arc<Context>, spotter: Spotter, tasks: &mut JoinSet<()>) {
     let addresses = Arc::clone(&context.addresses);
-    let announcements = move || match addresses.addresses(Some("local")).map(|address| address.parse()) {
-        Some(Ok(address)) => announcements(&address),
-        _ => Vec::new(),
+    let own = context.id;
+    let announcements = move || {
+        let [local, public] = ["local", "public"].map(|scope| own_routes(&*addresses, scope));
+        let everywhere = addresses.port_everywhere().map(|port| (own, port));
+        announcements(&local, &public, everywhere, interfaces::networks())
     };
     // As ssb-local: UDP on the port that is TCP's in the settings.
     let port = config.connections.net.first().map(|net| net.port).filter(|port| *port != 0).unwrap_or(lan::PORT);
@@ -63,15 +66,47 @@ fn listen(port: u16) -> Option<LanSocket> {
         .ok()
 }
 
-/// What is announced on each local network: that of our addresses which is in it, or all if none is, as behind a
-/// forwarded port.
-fn announcements(own: &Address) -> Vec<Announcement> {
-    let address = |host: &str| {
-        let is_here =
-            |route: &&Route| matches!(route.endpoint(), Endpoint::Net { host: listens, .. } if listens == host);
-        own.routes().iter().find(is_here).map_or_else(|| own.clone(), |route| route.clone().into())
+/// Our addresses in a scope.
+fn own_routes(addresses: &dyn Addresses, scope: &str) -> Vec<Route> {
+    let all = addresses.addresses(Some(scope)).unwrap_or_default();
+    all.split(';').filter_map(|one| one.parse().ok()).flat_map(|one: Address| one.routes().to_vec()).collect()
+}
+
+/// What is announced on each network: that of our addresses which is in it, or all that are for the local network if none
+/// is, as behind a forwarded port.
+///
+/// `everywhere` is our key and the port at which every interface is listened on, if there is one: who has no better address
+/// on an IPv6 network announces that which is good on this link alone, and which [`own_routes`] don't have.
+fn announcements(
+    local: &[Route],
+    public: &[Route],
+    everywhere: Option<(FeedId, u16)>,
+    networks: Vec<Network>,
+) -> Vec<Announcement> {
+    let ip_of = |route: &Route| match route.endpoint() {
+        Endpoint::Net { host, .. } => host.parse::<IpAddr>().ok(),
+        _ => None,
     };
-    interfaces::networks().map(|(ip, to)| Announcement { to, address: address(&ip.to_string()) }).collect()
+    // Who listens for nobody on the local network is silent there. In an IPv6 network the public addresses are local too.
+    let public = if local.is_empty() && everywhere.is_none() { &[] } else { public };
+    let with_ips: Vec<_> = local.iter().chain(public).filter_map(|route| Some((ip_of(route)?, route))).collect();
+    let address_in = |Network { everyone, own }: &Network| {
+        // One, the best: go-ssb reads no more than 128 bytes.
+        let here = own.iter().find_map(|here| with_ips.iter().find(|(ip, _)| ip == here));
+        let link_local = |ip: &&IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        match (here, everyone) {
+            (Some((_, route)), _) => Some((*route).clone().into()),
+            (None, Everyone::AllNodes(_)) if everywhere.is_some() => {
+                let (ip, (key, port)) = own.iter().find(link_local).zip(everywhere)?;
+                Some(Route::net(&ip.to_string(), port, &key).into())
+            }
+            // The broadcast tells of the IPv4 addresses.
+            (None, Everyone::AllNodes(_)) if !with_ips.is_empty() => None,
+            (None, _) => Address::new(local.iter().take(MAX_ROUTES).cloned().collect()),
+        }
+    };
+    let announcement = |network: Network| Some(Announcement { to: network.everyone, address: address_in(&network)? });
+    networks.into_iter().filter_map(announcement).collect()
 }
 
 /// Passes on what the sources tell.
@@ -132,4 +167,58 @@ async fn follow_hops(peers: Arc<PeerRuntime>, social: Arc<Social>) {
 /// How far a peer is; `None` if it is a stranger, or blocked.
 fn hops_of(hops: &Hops, peer: &FeedId) -> Option<u32> {
     hops.get(peer).and_then(|hops| u32::try_from(*hops).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: FeedId = FeedId([1; 32]);
+
+    fn announced(local: &[&str], public: &[&str], everywhere: bool, networks: &[(Everyone, &[&str])]) -> Vec<String> {
+        let routes = |hosts: &[&str]| hosts.iter().map(|host| Route::net(host, 8008, &KEY)).collect::<Vec<_>>();
+        let ips = |ips: &[&str]| ips.iter().map(|ip| ip.parse().unwrap()).collect();
+        let networks = networks.iter().map(|(everyone, own)| Network { everyone: *everyone, own: ips(own) }).collect();
+        let everywhere = everywhere.then_some((KEY, 8008));
+        let all = announcements(&routes(local), &routes(public), everywhere, networks);
+        let host = |route: &Route| route.host_and_port().unwrap().0;
+        let hosts = |address: Address| address.routes().iter().map(host).collect::<Vec<_>>().join(";");
+        all.into_iter().map(|one| format!("{:?} {}", one.to, hosts(one.address))).collect()
+    }
+
+    #[test]
+    fn each_network_is_told_the_address_in_it() {
+        let v4 = (Everyone::Broadcast([10, 0, 0, 255].into()), &["10.0.0.5"][..]);
+        let global = (Everyone::AllNodes(2), &["2001:db8::5", "fe80::5"][..]);
+        let link = (Everyone::AllNodes(3), &["fe80::6"][..]);
+        assert_eq!(
+            announced(&["10.0.0.5"], &["2001:db8::5"], true, &[v4, global, link]),
+            ["Broadcast(10.0.0.255) 10.0.0.5", "AllNodes(2) 2001:db8::5", "AllNodes(3) fe80::6"]
+        );
+        // The public address is not listened on.
+        assert_eq!(announced(&["10.0.0.5"], &[], true, &[global]), ["AllNodes(2) fe80::5"]);
+        assert_eq!(announced(&[], &[], true, &[link]), ["AllNodes(3) fe80::6"]);
+        // Who listens on IPv4 alone is silent on IPv6.
+        assert_eq!(announced(&["10.0.0.5"], &[], false, &[v4, link]), ["Broadcast(10.0.0.255) 10.0.0.5"]);
+        // Who is not for the local network is silent.
+        assert!(announced(&[], &["2001:db8::5"], false, &[v4, global]).is_empty());
+    }
+
+    #[test]
+    fn behind_a_forwarded_port_every_network_is_told_its_name() {
+        let v4 = (Everyone::Broadcast([10, 0, 0, 255].into()), &["10.0.0.5"][..]);
+        let link = (Everyone::AllNodes(3), &["fe80::6"][..]);
+        assert_eq!(
+            announced(&["a.example", "b.example"], &[], false, &[v4, link]),
+            ["Broadcast(10.0.0.255) a.example;b.example", "AllNodes(3) a.example;b.example"]
+        );
+    }
+
+    #[test]
+    fn a_machine_with_many_addresses_is_announced_as_well() {
+        let v4 = (Everyone::Broadcast([10, 0, 0, 255].into()), &["10.0.0.5"][..]);
+        let many: Vec<_> = (0..30).map(|n| format!("10.9.{n}.1")).collect();
+        let many: Vec<_> = many.iter().map(String::as_str).chain(["10.0.0.5"]).collect();
+        assert_eq!(announced(&many, &[], true, &[v4]), ["Broadcast(10.0.0.255) 10.0.0.5"]);
+    }
 }

@@ -191,6 +191,15 @@ impl Addresses for Listening {
         }
         (!all.is_empty()).then(|| all.join(";"))
     }
+
+    fn port_everywhere(&self) -> Option<u16> {
+        let everywhere = |place: &NetIncoming| {
+            matches!(place.host.as_deref(), None | Some("" | "::"))
+                && place.external.is_empty()
+                && place.scopes.contains(&Scope::Local)
+        };
+        self.net.iter().find(|(place, _)| everywhere(place)).map(|(_, port)| *port)
+    }
 }
 
 impl Node {

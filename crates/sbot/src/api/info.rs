@@ -29,6 +29,9 @@ pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Re
 pub trait Addresses: Send + Sync {
     /// All addresses of a scope (`device`, `local`, `public`, or any), joined by `;`. `None` if there are none.
     fn addresses(&self, scope: Option<&str>) -> Option<String>;
+
+    /// The TCP port at which local networks reach this node on every interface, if there is one.
+    fn port_everywhere(&self) -> Option<u16>;
 }
 
 /// `whoami`: `{id}`.

@@ -239,4 +239,8 @@ impl Addresses for Nowhere {
     fn addresses(&self, _: Option<&str>) -> Option<String> {
         None
     }
+
+    fn port_everywhere(&self) -> Option<u16> {
+        None
+    }
 }
