@@ -130,6 +130,17 @@ impl Spotter {
         self.0.send(News::Gone(sighting)).await.map_err(|_| Refused::Ended)
     }
 
+    /// Passes news on in their order, when there is room.
+    ///
+    /// # Errors
+    /// [`Refused::Ended`].
+    pub async fn pass_on(&self, news: Vec<News>) -> Result<(), Refused> {
+        for news in news {
+            self.0.send(news).await.map_err(|_| Refused::Ended)?;
+        }
+        Ok(())
+    }
+
     /// Passes a sighting on if there is room; answers whether there was.
     pub fn try_see(&self, sighting: Sighting) -> bool {
         self.0.try_send(News::Seen(sighting)).is_ok()

@@ -5,8 +5,9 @@ mod pubs;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use sbot_discovery::mdns::Service;
 use sbot_discovery::{
-    Announcement, Announcer, Everyone, LanSocket, LanSockets, News, Origin, Sighting, Sightings, Spotter, lan,
+    Announcement, Announcer, Everyone, LanSocket, LanSockets, Mdns, News, Origin, Sighting, Sightings, Spotter, lan,
     lan_boxed, sightings,
 };
 use sbot_feed::{FeedId, Keypair};
@@ -27,7 +28,7 @@ pub(crate) async fn start(
     context: &Arc<Context>,
     peers: &Arc<PeerRuntime>,
     tasks: &mut JoinSet<()>,
-) {
+) -> Discovering {
     let (spotter, sightings) = sightings();
     tasks.spawn(take_sightings(sightings, Arc::clone(peers), Arc::clone(&context.social)));
     tasks.spawn(follow_hops(Arc::clone(peers), Arc::clone(&context.social)));
@@ -39,8 +40,50 @@ pub(crate) async fn start(
         let (store, social) = (context.store.clone(), Arc::clone(&context.social));
         tasks.spawn(pubs::follow(store, social, context.id, config.peers.pub_hops, spotter.clone()));
     }
+    let mut discovering = Discovering::default();
+    if config.peers.mdns {
+        let (mdns, work) = Mdns::start(context.id, mdns_service(context), spotter.clone());
+        tasks.spawn(work);
+        discovering.mdns = Some(mdns);
+    }
     if config.peers.local {
         announce(config, keys, context, spotter, tasks);
+    }
+    discovering
+}
+
+/// The sources that say goodbye.
+#[derive(Default)]
+pub(crate) struct Discovering {
+    mdns: Option<Mdns>,
+}
+
+impl Discovering {
+    /// Says goodbye, before the tasks are ended.
+    pub(crate) async fn stop(self) {
+        if let Some(mdns) = self.mdns {
+            mdns.stop().await;
+        }
+    }
+}
+
+/// What multicast DNS says of this node: nothing while it listens for nobody on the local networks.
+fn mdns_service(context: &Context) -> impl Fn() -> Option<Service> + Send + Sync + use<> {
+    let addresses = Arc::clone(&context.addresses);
+    move || {
+        let local = own_routes(&*addresses, "local");
+        let address = Address::new(local.iter().take(MAX_ROUTES).cloned().collect());
+        if let Some(port) = addresses.port_everywhere() {
+            return Some(Service { port, ips: Vec::new(), address });
+        }
+        let place = |route: &Route| match route.endpoint() {
+            Endpoint::Net { host, port } => Some((host.parse::<IpAddr>().ok()?, port)),
+            _ => None,
+        };
+        let places: Vec<_> = local.iter().filter_map(place).filter(|(ip, _)| !ip.is_loopback()).collect();
+        let port = places.first()?.1;
+        let ips = places.iter().filter(|(_, other)| *other == port).map(|(ip, _)| *ip).collect();
+        Some(Service { port, ips, address })
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::api::{self, Addresses, Blobs, Caller, Context};
 use crate::config::secret::SecretFileError;
 use crate::config::{Config, NetIncoming, Scope, manifest};
-use crate::discovering;
+use crate::discovering::{self, Discovering};
 use crate::peers::{PeerRuntime, Serve};
 use crate::private::Boxes;
 use crate::publish::{Clock, Publisher, system_clock};
@@ -99,6 +99,7 @@ pub struct Node {
     shared: Arc<Shared>,
     peers: Arc<PeerRuntime>,
     replicating: Arc<Replicating>,
+    discovering: Discovering,
     tasks: JoinSet<()>,
     accepting: JoinHandle<()>,
     stop_accepting: oneshot::Sender<()>,
@@ -295,12 +296,12 @@ impl Node {
         Arc::clone(&replicating).run(&mut tasks);
         let (stop_accepting, stopped) = oneshot::channel();
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), Arc::clone(&peers), stopped));
-        discovering::start(&config, &shared.keys, &shared.context, &peers, &mut tasks).await;
+        let discovering = discovering::start(&config, &shared.keys, &shared.context, &peers, &mut tasks).await;
         if config.peers.autostart {
             peers.apply(Action::SchedulerStarted);
         }
         tracing::info!(%id, messages = shared.store.len(), "started");
-        Ok(Node { shared, peers, replicating, tasks, accepting, stop_accepting, sockets, port })
+        Ok(Node { shared, peers, replicating, discovering, tasks, accepting, stop_accepting, sockets, port })
     }
 
     /// Who this node is.
@@ -359,6 +360,7 @@ impl Node {
         // The task may have ended already.
         let _ = self.stop_accepting.send(());
         let _ = self.accepting.await;
+        self.discovering.stop().await;
         let mut open = self.peers.shut_down();
         open.extend(self.shared.clients.lock().drain(..));
         for client in &open {

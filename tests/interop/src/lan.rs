@@ -95,6 +95,18 @@ impl Drop for Lan {
 }
 
 impl Host {
+    /// Gives it another IPv4 address in place of its own.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn renumber(&mut self, address: &str) -> Result<()> {
+        ip(&["-n", &self.namespace, "-4", "addr", "flush", "dev", "eth0"])?;
+        ip(&["-n", &self.namespace, "addr", "add", &format!("{address}/24"), "broadcast", "+", "dev", "eth0"])?;
+        ip(&["-n", &self.namespace, "route", "add", "default", "dev", "eth0"])?;
+        self.ip = address.to_owned();
+        Ok(())
+    }
+
     /// The same command, on this host.
     pub(crate) fn run(&self, command: &Command, home: &Path) -> Command {
         let mut here = Command::new("ip");

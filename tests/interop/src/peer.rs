@@ -32,6 +32,8 @@ pub enum Kind {
     ClassicThatSurvives,
     /// secret-stack 6 with ssb-db2 8 and ssb-ebt 9.
     Db2,
+    /// No peer: another implementation of multicast DNS, which announces one that isn't there.
+    Mdns,
 }
 
 impl Kind {
@@ -40,6 +42,7 @@ impl Kind {
         match self {
             Self::Classic | Self::ClassicWithoutEbt | Self::ClassicThatSurvives => "peer-classic.js",
             Self::Db2 => "peer-db2.js",
+            Self::Mdns => "mdns.js",
         }
     }
 }
@@ -71,7 +74,7 @@ impl JsPeer {
         match kind {
             Kind::ClassicWithoutEbt => command.args(["--ebt", "off"]),
             Kind::ClassicThatSurvives => command.args(["--survive", "yes"]),
-            Kind::Classic | Kind::Db2 => &mut command,
+            Kind::Classic | Kind::Db2 | Kind::Mdns => &mut command,
         };
         Self::wait_for(command, dir)
     }

@@ -173,6 +173,8 @@ pub struct Peers {
     pub connections: u16,
     /// `local` and `gossip.local`: find and dial peers on the local network.
     pub local: bool,
+    /// `mdns`: find and dial peers on the local network by multicast DNS.
+    pub mdns: bool,
     /// `pub`, `gossip.pub`, `gossip.autoPopulate`, `conn.populatePubs`: know the pubs that feeds tell of.
     pub pubs: bool,
     /// `conn.pubHops`: whose word counts for that, in hops from us.
@@ -241,7 +243,15 @@ impl Config {
             },
             friends: Friends { hops: 3 },
             replication: Replication { ebt: true, legacy: true },
-            peers: Peers { autostart: true, seeds: Vec::new(), connections: 3, local: true, pubs: true, pub_hops: 2 },
+            peers: Peers {
+                autostart: true,
+                seeds: Vec::new(),
+                connections: 3,
+                local: true,
+                mdns: false,
+                pubs: true,
+                pub_hops: 2,
+            },
             blobs: Blobs { sympathy: 3, stingy: false, legacy: true, pushy: 3, max: 5 * 1024 * 1024 },
             masters: Vec::new(),
             allow_private_invites: false,

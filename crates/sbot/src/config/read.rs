@@ -392,6 +392,7 @@ fn read_peers(config: &mut Config, root: &Section<'_>, warnings: &mut Vec<Warnin
     let conn = root.section("conn")?;
     set(&mut peers.local, root.boolean("local")?);
     set(&mut peers.local, gossip.boolean("local")?);
+    set(&mut peers.mdns, root.boolean("mdns")?);
     set(&mut peers.pubs, root.boolean("pub")?);
     set(&mut peers.pubs, gossip.boolean("pub")?);
     set(&mut peers.pubs, gossip.boolean("autoPopulate")?.filter(|populate| !populate));

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sbot_discovery::Spotter;
 use sbot_discovery::pubs::{Pubs, Told};
-use sbot_discovery::{News, Refused, Spotter};
 use sbot_feed::{FeedId, content_of};
 use sbot_store::{Record, Store, StoreError};
 
@@ -29,7 +29,7 @@ pub(super) async fn follow(store: Store, social: Arc<Social>, own: FeedId, limit
         }
         let is_wanted = |peer: &FeedId| *peer != own && now.get(peer).is_none_or(|hops| *hops >= 0);
         let changed = pubs.choose(|author| is_near(&now, author, limit), is_wanted);
-        if pass_on(changed, &spotter).await.is_err() {
+        if spotter.pass_on(changed).await.is_err() {
             return;
         }
         tokio::time::sleep(PAUSE).await;
@@ -79,14 +79,4 @@ fn next_chunk(store: &Store, from: u32) -> Result<(Vec<Told>, Option<u32>), Stor
 
 fn told(record: &Record) -> Option<Told> {
     Told::read(record.author, record.resolved_time(), content_of(&record.value))
-}
-
-async fn pass_on(changed: Vec<News>, spotter: &Spotter) -> Result<(), Refused> {
-    for news in changed {
-        match news {
-            News::Seen(sighting) => spotter.see(sighting).await?,
-            News::Gone(sighting) => spotter.gone(sighting).await?,
-        }
-    }
-    Ok(())
 }
