@@ -19,6 +19,8 @@ pub enum Origin {
     Local,
     /// A message in a feed that tells of a pub.
     Pub,
+    /// The distributed hash table.
+    Dht,
 }
 
 impl Origin {
@@ -29,6 +31,7 @@ impl Origin {
             Origin::Seed => "seed",
             Origin::Local => "local",
             Origin::Pub => "pub",
+            Origin::Dht => "dht",
         }
     }
 }

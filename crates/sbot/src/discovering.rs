@@ -2,13 +2,14 @@
 
 mod pubs;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use sbot_discovery::dht::Pace;
 use sbot_discovery::mdns::Service;
 use sbot_discovery::{
-    Announcement, Announcer, Everyone, LanSocket, LanSockets, Mdns, News, Origin, Sighting, Sightings, Spotter, lan,
-    lan_boxed, sightings,
+    Announcement, Announcer, DhtSettings, Everyone, LanSocket, LanSockets, Mdns, News, Origin, Sighting, Sightings,
+    Spotter, lan, lan_boxed, run_dht, sightings,
 };
 use sbot_feed::{FeedId, Keypair};
 use sbot_multiserver::{Address, Endpoint, MAX_ROUTES, Route};
@@ -16,7 +17,7 @@ use sbot_peer_manager::{Action, KnownRoute, Peer, Source};
 use tokio::task::JoinSet;
 
 use crate::api::{Addresses, Context};
-use crate::config::Config;
+use crate::config::{Config, Scope};
 use crate::interfaces::{self, Network};
 use crate::peers::PeerRuntime;
 use crate::social::{Hops, Social};
@@ -40,6 +41,9 @@ pub(crate) async fn start(
         let (store, social) = (context.store.clone(), Arc::clone(&context.social));
         tasks.spawn(pubs::follow(store, social, context.id, config.peers.pub_hops, spotter.clone()));
     }
+    if config.peers.dht {
+        tasks.spawn(look_up_friends(config, context, spotter.clone()));
+    }
     let mut discovering = Discovering::default();
     if config.peers.mdns {
         let (mdns, work) = Mdns::start(context.id, mdns_service(context), spotter.clone());
@@ -50,6 +54,32 @@ pub(crate) async fn start(
         announce(config, keys, context, spotter, tasks);
     }
     discovering
+}
+
+/// Announces this node in the distributed hash table, if it listens for the public, and looks up those whom we follow.
+fn look_up_friends(config: &Config, context: &Context, spotter: Spotter) -> impl Future<Output = ()> + Send + use<> {
+    let port = |route: &Route| match route.endpoint() {
+        Endpoint::Net { port, .. } => Some(port),
+        _ => None,
+    };
+    // Behind a translator there is no public address to be found here, but perhaps a forwarded port.
+    let everywhere = context.addresses.port_everywhere(Scope::Public);
+    let bootstrap = config.peers.dht_bootstrap.clone();
+    let within = |node: &String| node.parse().is_ok_and(|node: SocketAddr| node.ip().is_loopback());
+    let settings = DhtSettings {
+        own: context.id,
+        network: config.caps.shs,
+        port: everywhere.or_else(|| own_routes(&*context.addresses, "public").iter().find_map(port)),
+        loopback: !bootstrap.is_empty() && bootstrap.iter().all(within),
+        bootstrap,
+        pace: Pace::default(),
+    };
+    let (social, clock) = (Arc::clone(&context.social), Arc::clone(&context.clock));
+    let friends = move || {
+        let hops = social.hops();
+        hops.iter().filter(|(_, hops)| **hops == 1).map(|(feed, _)| *feed).collect()
+    };
+    run_dht(settings, friends, move || clock() as u64, spotter)
 }
 
 /// The sources that say goodbye.
@@ -73,7 +103,7 @@ fn mdns_service(context: &Context) -> impl Fn() -> Option<Service> + Send + Sync
     move || {
         let local = own_routes(&*addresses, "local");
         let address = Address::new(local.iter().take(MAX_ROUTES).cloned().collect());
-        if let Some(port) = addresses.port_everywhere() {
+        if let Some(port) = addresses.port_everywhere(Scope::Local) {
             return Some(Service { port, ips: Vec::new(), address });
         }
         let place = |route: &Route| match route.endpoint() {
@@ -93,7 +123,7 @@ fn announce(config: &Config, keys: &Keypair, context: &Arc<Context>, spotter: Sp
     let own = context.id;
     let announcements = move || {
         let [local, public] = ["local", "public"].map(|scope| own_routes(&*addresses, scope));
-        let everywhere = addresses.port_everywhere().map(|port| (own, port));
+        let everywhere = addresses.port_everywhere(Scope::Local).map(|port| (own, port));
         announcements(&local, &public, everywhere, interfaces::networks())
     };
     // As ssb-local: UDP on the port that is TCP's in the settings.
@@ -185,6 +215,7 @@ fn source_of(origin: Origin) -> Source {
         Origin::Seed => Source::Seed,
         Origin::Local => Source::Local,
         Origin::Pub => Source::Pub,
+        Origin::Dht => Source::Dht,
     }
 }
 

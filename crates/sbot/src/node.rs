@@ -193,13 +193,16 @@ impl Addresses for Listening {
         (!all.is_empty()).then(|| all.join(";"))
     }
 
-    fn port_everywhere(&self) -> Option<u16> {
-        let everywhere = |place: &NetIncoming| {
-            matches!(place.host.as_deref(), None | Some("" | "::"))
-                && place.external.is_empty()
-                && place.scopes.contains(&Scope::Local)
+    fn port_everywhere(&self, scope: Scope) -> Option<u16> {
+        let everywhere = |place: &NetIncoming| match place.host.as_deref() {
+            None | Some("" | "::") => place.scopes.contains(&scope),
+            // Not in IPv6 networks.
+            Some("0.0.0.0") => scope == Scope::Public && place.scopes.contains(&scope),
+            Some(_) => false,
         };
-        self.net.iter().find(|(place, _)| everywhere(place)).map(|(_, port)| *port)
+        // A forwarded port is another machine's in the local network.
+        let own = |place: &NetIncoming| scope == Scope::Public || place.external.is_empty();
+        self.net.iter().find(|(place, _)| everywhere(place) && own(place)).map(|(_, port)| *port)
     }
 }
 

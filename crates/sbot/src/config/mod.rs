@@ -175,6 +175,10 @@ pub struct Peers {
     pub local: bool,
     /// `mdns`: find and dial peers on the local network by multicast DNS.
     pub mdns: bool,
+    /// `dht.enabled`: announce ourselves in the distributed hash table, and look up those that we follow.
+    pub dht: bool,
+    /// `dht.bootstrap`: `HOST:PORT` of nodes by which to join another table than everybody's.
+    pub dht_bootstrap: Vec<String>,
     /// `pub`, `gossip.pub`, `gossip.autoPopulate`, `conn.populatePubs`: know the pubs that feeds tell of.
     pub pubs: bool,
     /// `conn.pubHops`: whose word counts for that, in hops from us.
@@ -249,6 +253,8 @@ impl Config {
                 connections: 3,
                 local: true,
                 mdns: false,
+                dht: false,
+                dht_bootstrap: Vec::new(),
                 pubs: true,
                 pub_hops: 2,
             },

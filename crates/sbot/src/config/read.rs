@@ -393,6 +393,12 @@ fn read_peers(config: &mut Config, root: &Section<'_>, warnings: &mut Vec<Warnin
     set(&mut peers.local, root.boolean("local")?);
     set(&mut peers.local, gossip.boolean("local")?);
     set(&mut peers.mdns, root.boolean("mdns")?);
+    let dht = root.section("dht")?;
+    set(&mut peers.dht, dht.boolean("enabled")?);
+    let node =
+        |text: &str| text.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map(|_| text.to_owned());
+    set(&mut peers.dht_bootstrap, dht.parsed_list("bootstrap", "nodes of the table, HOST:PORT", node)?);
+    dht.finish(warnings);
     set(&mut peers.pubs, root.boolean("pub")?);
     set(&mut peers.pubs, gossip.boolean("pub")?);
     set(&mut peers.pubs, gossip.boolean("autoPopulate")?.filter(|populate| !populate));

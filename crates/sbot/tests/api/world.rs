@@ -7,6 +7,7 @@ use sbot::api::{
     Addresses, Blobs, Caller, Context, Failure, Peer, PeerChange, PeerStatus, Peers, Pending, Progress, Replication,
     registry,
 };
+use sbot::config::Scope;
 use sbot::private::Boxes;
 use sbot::publish::Publisher;
 use sbot::social::Social;
@@ -240,7 +241,7 @@ impl Addresses for Nowhere {
         None
     }
 
-    fn port_everywhere(&self) -> Option<u16> {
+    fn port_everywhere(&self, _: Scope) -> Option<u16> {
         None
     }
 }
