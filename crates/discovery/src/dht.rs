@@ -12,7 +12,7 @@
 //!
 //! This file says what to do when and does no IO; [`run_dht`](crate::run_dht) does it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddrV4;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -122,7 +122,8 @@ impl Rounds {
     /// What to do at `now`, in ms since 1970; and what is gone, since who was found is no friend any more. A clock that jumps
     /// back makes nothing wait longer than a round.
     pub fn next(&mut self, now: u64, friends: &[FeedId]) -> (Step, Vec<News>) {
-        let strangers: Vec<_> = self.found.keys().filter(|feed| !friends.contains(feed)).copied().collect();
+        let are_friends: HashSet<_> = friends.iter().collect();
+        let strangers: Vec<_> = self.found.keys().filter(|feed| !are_friends.contains(feed)).copied().collect();
         let gone = strangers.iter().filter_map(|feed| self.found.remove(feed)).flatten().map(News::Gone).collect();
         self.next_announcement = self.next_announcement.min(now + 2 * self.pace.announce);
         self.next_lookup = self.next_lookup.min(now + 2 * self.pace.round);

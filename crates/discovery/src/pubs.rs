@@ -21,7 +21,8 @@ use sbot_multiserver::{Address, Endpoint, Route};
 use crate::hosts::is_elsewhere;
 use crate::sighting::{News, Origin, Sighting};
 
-/// Most addresses that are candidates at once: some times what a node can dial in an hour, and little enough to keep.
+/// Most addresses that are candidates at once: many for each connection that a node holds, and few enough to be dialed in
+/// turn.
 pub const MOST_PUBS: usize = 200;
 /// Most of them on the word of one author. Hardly anybody has used more invites.
 pub const MOST_OF_AUTHOR: usize = 20;

@@ -162,7 +162,7 @@ pub struct Replication {
     pub legacy: bool,
 }
 
-/// Which peers are sought (`conn`, `gossip`, `seeds`, `pub`, `local`, `offline`).
+/// Which peers are sought (`conn`, `gossip`, `seeds`, `pub`, `local`, `mdns`, `dht`, `offline`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peers {
     /// `conn.autostart`, and not `offline`: dial by ourselves. If not, only `gossip.connect` and `conn.connect` dial.

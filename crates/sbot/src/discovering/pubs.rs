@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sbot_discovery::Spotter;
 use sbot_discovery::pubs::{Pubs, Told};
+use sbot_discovery::{News, Spotter};
 use sbot_feed::{FeedId, content_of};
 use sbot_store::{Record, Store, StoreError};
 
 use crate::social::{Hops, Social};
 
-/// Messages read at a time.
+/// Messages that are in memory at once.
 const CHUNK: usize = 1024;
 
 /// Shortest time from one choice to the next: while much comes in, most of it changes nothing.
@@ -19,16 +19,17 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Tells of the pubs that people within `limit` hops tell of, now and as it changes, until nobody takes sightings any more.
 pub(super) async fn follow(store: Store, social: Arc<Social>, own: FeedId, limit: u8, spotter: Spotter) {
     let (mut length, mut hops) = (store.watch(), social.watch());
-    let mut pubs = Pubs::default();
-    let mut read = 0;
+    let mut reader = Reader { store, own, limit, pubs: Pubs::default(), next: 0 };
     loop {
         length.borrow_and_update();
         let now = Arc::clone(&hops.borrow_and_update());
-        if let Err(error) = hear(&store, &mut read, &mut pubs, |author| is_near(&now, author, limit)).await {
-            tracing::error!(%error, "the pubs that feeds tell of can't be read");
-        }
-        let is_wanted = |peer: &FeedId| *peer != own && now.get(peer).is_none_or(|hops| *hops >= 0);
-        let changed = pubs.choose(|author| is_near(&now, author, limit), is_wanted);
+        let looked = tokio::task::spawn_blocking(move || {
+            let changed = reader.look(&now);
+            (reader, changed)
+        });
+        // That it was broken off means the end of the runtime.
+        let Ok((back, changed)) = looked.await else { return };
+        reader = back;
         if spotter.pass_on(changed).await.is_err() {
             return;
         }
@@ -43,38 +44,40 @@ pub(super) async fn follow(store: Store, social: Arc<Social>, own: FeedId, limit
     }
 }
 
-/// Whether `author` is at most `limit` hops away, and not blocked.
-fn is_near(hops: &Hops, author: &FeedId, limit: u8) -> bool {
-    hops.get(author).is_some_and(|hops| (0..=i32::from(limit)).contains(hops))
+/// What was read, and how far.
+struct Reader {
+    store: Store,
+    own: FeedId,
+    limit: u8,
+    pubs: Pubs,
+    /// The first record that wasn't looked at.
+    next: u32,
 }
 
-/// Reads the messages of type `pub` with numbers from `read` on, a chunk at a time and off the async threads.
-async fn hear(
-    store: &Store,
-    read: &mut u32,
-    pubs: &mut Pubs,
-    is_near: impl Fn(&FeedId) -> bool,
-) -> Result<(), StoreError> {
-    loop {
-        let (from, store) = (*read, store.clone());
-        // That the task was broken off means the end of the runtime.
-        let Ok(chunk) = tokio::task::spawn_blocking(move || next_chunk(&store, from)).await else { return Ok(()) };
-        let (told, next) = chunk?;
-        told.into_iter().for_each(|told| pubs.heard(told, &is_near));
-        match next {
-            Some(next) => *read = next,
-            None => return Ok(()),
+impl Reader {
+    /// Reads what is new and chooses anew; answers what has changed. Blocks.
+    fn look(&mut self, hops: &Hops) -> Vec<News> {
+        let limit = i32::from(self.limit);
+        let is_near = |author: &FeedId| hops.get(author).is_some_and(|hops| (0..=limit).contains(hops));
+        if let Err(error) = self.read(is_near) {
+            tracing::error!(%error, "the pubs that feeds tell of can't be read");
         }
+        // We and those that we block are no pubs of ours.
+        let is_wanted = |peer: &FeedId| *peer != self.own && hops.get(peer).is_none_or(|hops| *hops >= 0);
+        self.pubs.choose(is_near, is_wanted)
     }
-}
 
-/// What the next messages of type `pub` tell, from record `from` on, and where to go on if there were any. Blocks.
-fn next_chunk(store: &Store, from: u32) -> Result<(Vec<Told>, Option<u32>), StoreError> {
-    let numbers = store.by_type("pub");
-    let new = &numbers[numbers.partition_point(|number| *number < from)..];
-    let new = &new[..new.len().min(CHUNK)];
-    let told = store.records(new)?.iter().filter_map(told).collect();
-    Ok((told, new.last().map(|last| last + 1)))
+    fn read(&mut self, is_near: impl Fn(&FeedId) -> bool) -> Result<(), StoreError> {
+        let numbers = self.store.by_type("pub");
+        let new = &numbers[numbers.partition_point(|number| *number < self.next)..];
+        for chunk in new.chunks(CHUNK) {
+            for told in self.store.records(chunk)?.iter().filter_map(told) {
+                self.pubs.heard(told, &is_near);
+            }
+            self.next = chunk.last().map_or(self.next, |last| last + 1);
+        }
+        Ok(())
+    }
 }
 
 fn told(record: &Record) -> Option<Told> {
