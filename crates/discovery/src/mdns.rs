@@ -10,7 +10,7 @@
 //! [`Service`] is how a node is described, [`Found`] how one is read, [`Services`] remembers who was found, within bounds.
 //! [`Mdns`](crate::Mdns) does the IO.
 //!
-//! No other implementation whose source is public does this; the keys of the TXT record are ours.
+//! No other implementation that we could read does this; the keys of the TXT record are ours.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
