@@ -1,6 +1,7 @@
 //! The addresses of this machine.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 
 use if_addrs::{IfAddr, Interface};
 
@@ -19,6 +20,12 @@ pub(crate) fn networks() -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> {
         IfAddr::V4(v4) if !v4.is_loopback() => Some((v4.ip, v4.broadcast?)),
         _ => None,
     })
+}
+
+/// The addresses at which this machine is part of a network: none of its own, none that are only good for one cable.
+pub(crate) fn addresses() -> BTreeSet<IpAddr> {
+    let far = |ip: &IpAddr| !ip.is_loopback() && !is_link_local(ip);
+    interfaces().iter().map(Interface::ip).filter(far).collect()
 }
 
 /// Hosts at which this machine can be reached in a scope, loopback first for the device alone.
@@ -40,16 +47,16 @@ pub(crate) fn hosts(scope: Option<Scope>) -> Vec<String> {
     hosts
 }
 
-fn is_link_local(ip: &std::net::IpAddr) -> bool {
+fn is_link_local(ip: &IpAddr) -> bool {
     match ip {
-        std::net::IpAddr::V4(ip) => ip.is_link_local(),
-        std::net::IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     }
 }
 
-fn is_private(ip: &std::net::IpAddr) -> bool {
+fn is_private(ip: &IpAddr) -> bool {
     match ip {
-        std::net::IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
-        std::net::IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }

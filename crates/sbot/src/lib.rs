@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 mod content;
 mod discovering;
+mod heartbeat;
 mod interfaces;
 pub mod node;
 mod peers;
@@ -15,6 +16,9 @@ pub mod publish;
 mod replicating;
 pub mod social;
 mod state;
+mod time;
+mod watching;
 
 pub use config::Config;
 pub use node::{Environment, Node, StartError};
+pub use time::{Uptime, system_uptime};

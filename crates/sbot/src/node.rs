@@ -14,7 +14,7 @@ use sbot_feed::{FeedId, Keypair};
 use sbot_multiserver::{
     Bind, Connection, DialSettings, Dialer, Endpoint, ListenError, ListenSettings, Listener, Route,
 };
-use sbot_peer_manager::Action;
+use sbot_peer_manager::{Action, Settings as PeerSettings};
 use sbot_rpc::{Limits, Registry, Session};
 use sbot_store::{BlobStore, Store, StoreError, StoreOptions};
 use tokio::sync::oneshot;
@@ -23,16 +23,20 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::api::{self, Addresses, Blobs, Caller, Context};
 use crate::config::secret::SecretFileError;
 use crate::config::{Config, NetIncoming, Scope, manifest};
-use crate::discovering;
-use crate::peers::{PeerRuntime, Serve};
+use crate::peers::{self, PeerRuntime, Serve};
 use crate::private::Boxes;
 use crate::publish::{Clock, Publisher, system_clock};
 use crate::replicating::Replicating;
 use crate::social::Social;
 use crate::state::State as Saves;
+use crate::time::{Steady, Uptime, system_uptime};
+use crate::{discovering, heartbeat};
 
 /// Time for peers to take our goodbye.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Time for a connection before its handshake begins, in ms (ssb-conn `conn-hub.js`).
+const CONNECT_TIME: u64 = 10_000;
 
 /// Why a node can't start.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +74,14 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// Actions can't be recorded.
+    #[error("can't record actions in {}: {source}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A task of the start itself failed.
     #[error("the start was broken off: {0}")]
     Broken(String),
@@ -80,6 +92,8 @@ pub enum StartError {
 pub struct Environment {
     /// What time it is, in ms since 1970.
     pub clock: Clock,
+    /// How much time passes, whatever the clock shows.
+    pub uptime: Uptime,
     /// Makes the pauses of nodes differ.
     pub seed: u64,
 }
@@ -90,7 +104,7 @@ impl Default for Environment {
         let mut seed = [0; 8];
         // Without randomness pauses are merely the same everywhere; keys would fail loudly.
         let _ = getrandom::fill(&mut seed);
-        Self { clock: system_clock(), seed: u64::from_le_bytes(seed) }
+        Self { clock: system_clock(), uptime: system_uptime(), seed: u64::from_le_bytes(seed) }
     }
 }
 
@@ -117,6 +131,7 @@ struct Shared {
     registry: Arc<Registry<Caller>>,
     replicating: Arc<Replicating>,
     clients: Mutex<Vec<sbot_rpc::Peer>>,
+    ping: Duration,
 }
 
 impl Shared {
@@ -154,7 +169,15 @@ impl Serve for PeerServer {
             let peer = Session::spawn(connection.read, connection.write, registry, caller, Limits::REMOTE);
             // The peer manager may have given the connection up meanwhile; then it closes it.
             let _ = opened.send(peer.clone());
-            Ok(shared.replicating.serve(remote, peer, dialed).await)
+            let pings = dialed.then(|| {
+                let clock = Arc::clone(&shared.context.clock);
+                tokio::spawn(heartbeat::ping(peer.clone(), clock, shared.ping))
+            });
+            let why = shared.replicating.serve(remote, peer, dialed).await;
+            if let Some(pings) = pings {
+                pings.abort();
+            }
+            Ok(why)
         })
     }
 }
@@ -219,7 +242,16 @@ impl Node {
         let dial = DialSettings { handshake_timeout: config.timers.handshake, ..DialSettings::default() };
         let dialer = Dialer::new(config.caps.shs, keys.clone(), dial);
         let clock = Arc::clone(&environment.clock);
-        let peers = PeerRuntime::new(id, dialer, Arc::clone(&saves), Arc::clone(&clock), environment.seed);
+        let peers = PeerRuntime::new(peers::Options {
+            own: id,
+            dialer,
+            saves: Arc::clone(&saves),
+            time: Steady::new(&clock, Arc::clone(&environment.uptime)),
+            seed: environment.seed,
+            settings: peer_settings(&config),
+            record: config.peers.record.clone(),
+        })
+        .map_err(|source| StartError::Record { path: config.peers.record.clone().unwrap_or_default(), source })?;
 
         let guard = {
             let replicating = Arc::clone(&replicating);
@@ -269,6 +301,7 @@ impl Node {
             registry,
             replicating: Arc::clone(&replicating),
             clients: Mutex::default(),
+            ping: config.timers.ping,
         });
         peers.serve_with(Arc::new(PeerServer(Arc::clone(&shared))));
         for endpoint in listener.endpoints() {
@@ -282,6 +315,13 @@ impl Node {
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&social).follow());
         tasks.spawn(Arc::clone(&peers).run());
+        tasks.spawn(Arc::clone(&peers).keep_saved());
+        tasks.spawn(Arc::clone(&peers).watch(
+            environment.uptime,
+            shared.store.clone(),
+            Arc::clone(&replicating),
+            config.timers.inactivity,
+        ));
         tasks.spawn(ban_the_blocked(Arc::clone(&social), Arc::clone(&peers), id));
         Arc::clone(&replicating).run(&mut tasks);
         let (stop_accepting, stopped) = oneshot::channel();
@@ -426,6 +466,19 @@ fn open_saves(path: &std::path::Path) -> Result<Saves, StartError> {
             Saves::open(path).map_err(failed)
         }
     }
+}
+
+/// The limits of the peer manager that the settings change.
+fn peer_settings(config: &Config) -> PeerSettings {
+    let mut settings = PeerSettings::default();
+    settings.internet.most = usize::from(config.peers.connections);
+    settings.dial_timeout = settings.dial_timeout.max(millis(config.timers.handshake) + CONNECT_TIME);
+    settings.race_window = 2 * settings.dial_timeout;
+    settings
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Where to listen.

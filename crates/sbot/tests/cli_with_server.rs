@@ -70,7 +70,14 @@ impl World {
 
     /// Starts a server and waits until it answers.
     fn serve(&self) -> Server {
-        let mut command = self.command(&["server", "--host", "127.0.0.1", "--port", "0", "--", "--local", "false"]);
+        self.serve_with(&[])
+    }
+
+    fn serve_with(&self, options: &[&str]) -> Server {
+        let mut words = vec!["server", "--host", "127.0.0.1", "--port", "0"];
+        words.extend(options);
+        words.extend(["--", "--local", "false"]);
+        let mut command = self.command(&words);
         let child =
             command.stdout(Stdio::null()).stderr(fs::File::create(self.file("stderr")).unwrap()).spawn().unwrap();
         let mut server = Server { child };
@@ -247,4 +254,28 @@ fn a_live_log_goes_on_and_ends_quietly_with_its_reader() {
     world.run(&["publish", "--type", "post", "--text", "nobody reads this"]).ok();
     let ended = finished(tail);
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn what_happened_to_peers_is_recorded_and_played_again() {
+    let world = World::new();
+    let file = world.file("actions");
+    let name = file.to_str().unwrap();
+    let server = world.serve_with(&["--record-actions", name]);
+    let nobody = "net:127.0.0.1:1~shs:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    assert_eq!(world.run(&["connect", nobody]).code, Some(1));
+    assert_eq!(server.stop(), Some(0));
+
+    let played = world.run(&["peers", "replay", name]).ok();
+    assert!(played.contains("net:127.0.0.1:1~") && played.contains("1 peers, 0 links"), "{played}");
+    let peers = world.run(&["peers", "replay", name, "--json"]).json();
+    assert_eq!((peers.len(), peers[0]["peer"]["failures"].as_u64()), (1, Some(1)), "{peers:?}");
+
+    let lines = fs::read_to_string(&file).unwrap();
+    let changed = lines.replacen("\"RemotePeerConnectionFailed\"", "\"RemotePeerConnectionSucceeded\"", 1);
+    assert_ne!(lines, changed);
+    fs::write(&file, changed).unwrap();
+    let wrong = world.run(&["peers", "replay", name]);
+    assert!(wrong.code == Some(1) && wrong.err.contains("line "), "{}", wrong.err);
+    assert_eq!(world.run(&["peers", "replay", world.file("none").to_str().unwrap()]).code, Some(1));
 }

@@ -13,6 +13,7 @@ mod keygen;
 mod messages;
 mod output;
 mod publish;
+mod replay;
 mod server;
 mod tables;
 mod text;
@@ -96,6 +97,9 @@ enum Command {
     /// Run a node until it is told to stop
     #[command(alias = "start")]
     Server {
+        /// Record everything that happens to peers in FILE, which grows, for `sbot peers replay`
+        #[arg(long, value_name = "FILE")]
+        record_actions: Option<PathBuf>,
         /// Any setting: -- --gossip.connections 5 --local false
         #[arg(last = true, value_name = "SETTINGS")]
         settings: Vec<String>,
@@ -146,7 +150,11 @@ enum Command {
     /// Print what the server is and does
     Status,
     /// Print the peers that the server knows
-    Peers,
+    #[command(args_conflicts_with_subcommands = true)]
+    Peers {
+        #[command(subcommand)]
+        what: Option<PeersCommand>,
+    },
     /// Connect the server to a peer
     Connect {
         /// Multiserver address, net:HOST:PORT~shs:KEY
@@ -166,6 +174,15 @@ enum Command {
     },
     #[command(external_subcommand)]
     Method(Vec<String>),
+}
+
+#[derive(Debug, Subcommand)]
+enum PeersCommand {
+    /// Play a recording of `sbot server --record-actions`, and print what was known of each peer in the end
+    Replay {
+        /// The recording
+        file: PathBuf,
+    },
 }
 
 /// What a command has to work with.
@@ -206,7 +223,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let json = global.json;
     let loaded = load(global, &settings)?;
     let mut context = Context { loaded, output, json };
-    if let Command::Server { .. } = command {
+    if let Command::Server { record_actions, .. } = command {
+        context.loaded.config.peers.record = record_actions;
         return server::run(context.loaded);
     }
     // A running server has warned of its settings already; a command says only what spoils the command itself.
@@ -234,7 +252,8 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure
         Command::Import { file } => transfer::import(context, &file).await,
         Command::Export { file } => transfer::export(context, &file).await,
         Command::Status => tables::status(context).await,
-        Command::Peers => tables::peers(context).await,
+        Command::Peers { what: None } => tables::peers(context).await,
+        Command::Peers { what: Some(PeersCommand::Replay { file }) } => replay::run(context, &file),
         Command::Connect { address } => tables::connect(context, &address).await,
         Command::Version => tables::version(context).await,
         Command::Server { .. } | Command::Keygen { .. } | Command::Completions { .. } => Ok(()),
@@ -244,7 +263,7 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure
 /// Settings behind a last `--`, as ssb-server's command takes them (`bin.js`).
 fn split_settings(mut command: Command) -> (Command, Vec<String>) {
     let settings = match &mut command {
-        Command::Server { settings } => std::mem::take(settings),
+        Command::Server { settings, .. } => std::mem::take(settings),
         Command::Call { words } | Command::Method(words) | Command::Publish { words } => {
             match words.iter().position(|word| word == "--") {
                 Some(at) => words.split_off(at).split_off(1),

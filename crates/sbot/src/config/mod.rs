@@ -175,6 +175,8 @@ pub struct Peers {
     pub local: bool,
     /// `pub`, `gossip.pub`, `conn.populatePubs`: dial the pubs that feeds tell of.
     pub pubs: bool,
+    /// `--record-actions` of `sbot server`: a file in which everything that happens to peers is recorded.
+    pub record: Option<PathBuf>,
 }
 
 /// What blobs are kept and fetched (`blobs`).
@@ -239,7 +241,7 @@ impl Config {
             },
             friends: Friends { hops: 3 },
             replication: Replication { ebt: true, legacy: true },
-            peers: Peers { autostart: true, seeds: Vec::new(), connections: 3, local: true, pubs: true },
+            peers: Peers { autostart: true, seeds: Vec::new(), connections: 4, local: true, pubs: true, record: None },
             blobs: Blobs { sympathy: 3, stingy: false, legacy: true, pushy: 3, max: 5 * 1024 * 1024 },
             masters: Vec::new(),
             allow_private_invites: false,

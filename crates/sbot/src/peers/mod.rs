@@ -4,6 +4,7 @@
 //! effects: dials, hang-ups, timers, saving. One lock, never held across an await.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -16,12 +17,15 @@ use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::api::{self, PeerChange, PeerChangeKind};
-use crate::publish::Clock;
 use crate::state::State as Saves;
+use crate::time::Steady;
 
 mod answers;
+mod lookout;
+mod recorder;
 
 use answers::shown;
+use recorder::Recorder;
 
 /// Changes that a slow listener may be behind.
 const BACKLOG: usize = 1024;
@@ -29,8 +33,11 @@ const BACKLOG: usize = 1024;
 /// Under this name the peers are saved.
 const SAVED: &str = "peers";
 
-/// Saving waits this long for more to save.
+/// Saving waits this long for more to save,
 const SAVE_PAUSE: Duration = Duration::from_millis(500);
+
+/// and this long after the last time: ten thousand peers are five megabytes.
+const SAVE_REST: Duration = Duration::from_secs(10);
 
 /// Most clients that wait for dials to be done.
 const MOST_WAITING: usize = 1024;
@@ -41,22 +48,49 @@ pub(crate) trait Serve: Send + Sync {
     fn serve(&self, connection: Connection, opened: oneshot::Sender<sbot_rpc::Peer>) -> api::Pending<'static, String>;
 }
 
+/// What the peer manager works with.
+pub(crate) struct Options {
+    /// Who we are.
+    pub(crate) own: FeedId,
+    /// How peers are dialed.
+    pub(crate) dialer: Dialer,
+    /// Where the peers are saved.
+    pub(crate) saves: Arc<Saves>,
+    /// The time.
+    pub(crate) time: Steady,
+    /// Any number: it makes nodes' pauses differ.
+    pub(crate) seed: u64,
+    /// Limits and times.
+    pub(crate) settings: Settings,
+    /// Where actions are recorded, if they are.
+    pub(crate) record: Option<PathBuf>,
+}
+
 /// Peers, their routes and their connections.
 pub(crate) struct PeerRuntime {
     own: FeedId,
     state: Mutex<State>,
-    clock: Clock,
+    time: Steady,
     dialer: Dialer,
     saves: Arc<Saves>,
+    recorder: Option<Recorder>,
     server: OnceLock<Arc<dyn Serve>>,
     me: Weak<PeerRuntime>,
-    links: Mutex<HashMap<LinkId, sbot_rpc::Peer>>,
+    links: Mutex<HashMap<LinkId, Open>>,
     next_link: AtomicU64,
     dials: Mutex<HashMap<AttemptId, AbortHandle>>,
     waiting: Mutex<Vec<Waiting>>,
     changes: broadcast::Sender<PeerChange>,
     wake: watch::Sender<Option<Millis>>,
     unsaved: Notify,
+}
+
+/// A link that is up.
+struct Open {
+    id: FeedId,
+    peer: sbot_rpc::Peer,
+    /// Bytes that had come when it was looked at last, and since when none have.
+    heard: (u64, Millis),
 }
 
 /// A client that waits for a peer to be connected, or not to be.
@@ -67,30 +101,21 @@ struct Waiting {
 }
 
 impl PeerRuntime {
-    /// Knows the peers that were saved. `seed` is any number.
-    pub(crate) fn new(own: FeedId, dialer: Dialer, saves: Arc<Saves>, clock: Clock, seed: u64) -> Arc<PeerRuntime> {
-        let saved = match saves.value(SAVED) {
-            Ok(saved) => saved.unwrap_or_default(),
-            Err(error) => {
-                tracing::warn!(%error, "the known peers can't be read");
-                Vec::new()
-            }
-        };
-        let saved: Saved = if saved.is_empty() {
-            Saved::default()
-        } else {
-            serde_json::from_slice(&saved).unwrap_or_else(|error| {
-                tracing::warn!(%error, "the known peers can't be understood and are forgotten");
-                Saved::default()
-            })
-        };
-        let now = clock() as Millis;
-        Arc::new_cyclic(|me| PeerRuntime {
+    /// Knows the peers that were saved.
+    ///
+    /// # Errors
+    /// If the recording can't be written.
+    pub(crate) fn new(options: Options) -> std::io::Result<Arc<PeerRuntime>> {
+        let Options { own, dialer, saves, time, seed, settings, record } = options;
+        let state = State::restore(own, settings, seed, time.now(), read_saved(&saves));
+        let recorder = record.map(|path| Recorder::create(path, &state)).transpose()?;
+        Ok(Arc::new_cyclic(|me| PeerRuntime {
             own,
-            state: Mutex::new(State::restore(own, Settings::default(), seed, now, saved)),
-            clock,
+            state: Mutex::new(state),
+            time,
             dialer,
             saves,
+            recorder,
             server: OnceLock::new(),
             me: me.clone(),
             links: Mutex::default(),
@@ -100,7 +125,7 @@ impl PeerRuntime {
             changes: broadcast::Sender::new(BACKLOG),
             wake: watch::Sender::new(None),
             unsaved: Notify::new(),
-        })
+        }))
     }
 
     /// Gives connections to `server` from now on.
@@ -117,7 +142,15 @@ impl PeerRuntime {
     /// Takes an action and carries out what follows from it.
     pub(crate) fn apply(&self, action: Action) {
         let mut state = self.state.lock();
-        let effects = state.apply(action, (self.clock)() as Millis);
+        let now = self.time.now();
+        let effects = match &self.recorder {
+            None => state.apply(action, now),
+            Some(recorder) => {
+                let effects = state.apply(action.clone(), now);
+                recorder.record(now, action, &effects);
+                effects
+            }
+        };
         let told: Vec<_> = effects
             .iter()
             .filter_map(|effect| match effect {
@@ -190,14 +223,21 @@ impl PeerRuntime {
             }
             Effect::HangUp { peer, link, why } => {
                 tracing::debug!(%peer, %why, "hanging up");
-                let open = self.links.lock().get(&link).cloned();
+                let open = self.links.lock().get(&link).map(|open| open.peer.clone());
                 if let Some(open) = open {
                     open.close(&why.to_string());
                 }
             }
             Effect::Persist => self.unsaved.notify_one(),
+            // Effects of several actions may come out of order: the earliest time counts.
             Effect::WakeMeAt(at) => {
-                self.wake.send_replace(Some(at));
+                self.wake.send_if_modified(|wake| {
+                    let earlier = wake.is_none_or(|wake| at < wake);
+                    if earlier {
+                        *wake = Some(at);
+                    }
+                    earlier
+                });
             }
             Effect::Refused { peer, why } => {
                 self.settle(&peer, true, Err(why.to_string()));
@@ -268,7 +308,8 @@ impl PeerRuntime {
         tokio::spawn(async move {
             let serving = tokio::spawn(served);
             if let Ok(open) = open.await {
-                me.links.lock().insert(link, open);
+                let heard = (0, me.time.now());
+                me.links.lock().insert(link, Open { id: peer, peer: open, heard });
                 me.apply(action(link));
                 tracing::info!(%peer, address, "connected");
             }
@@ -283,17 +324,14 @@ impl PeerRuntime {
         });
     }
 
-    /// Wakes the reducer when it wants to be, and saves, until the node stops.
+    /// Wakes the reducer when it wants to be, until the node stops.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut wake = self.wake.subscribe();
         loop {
             let at = *wake.borrow_and_update();
             let due = async {
                 match at {
-                    Some(at) => {
-                        let wait = at.saturating_sub((self.clock)() as Millis);
-                        tokio::time::sleep(Duration::from_millis(wait)).await;
-                    }
+                    Some(at) => tokio::time::sleep(Duration::from_millis(at.saturating_sub(self.time.now()))).await,
                     None => std::future::pending().await,
                 }
             };
@@ -307,11 +345,17 @@ impl PeerRuntime {
                     self.apply(Action::PeerConnectionTimerTicked);
                 }
                 _ = wake.changed() => {}
-                () = self.unsaved.notified() => {
-                    tokio::time::sleep(SAVE_PAUSE).await;
-                    self.save().await;
-                }
             }
+        }
+    }
+
+    /// Saves whenever there is something to save, until the node stops.
+    pub(crate) async fn keep_saved(self: Arc<Self>) {
+        loop {
+            self.unsaved.notified().await;
+            tokio::time::sleep(SAVE_PAUSE).await;
+            self.save().await;
+            tokio::time::sleep(SAVE_REST).await;
         }
     }
 
@@ -335,10 +379,24 @@ impl PeerRuntime {
         for (_, dial) in self.dials.lock().drain() {
             dial.abort();
         }
-        let links: Vec<_> = self.links.lock().values().cloned().collect();
+        let links: Vec<_> = self.links.lock().values().map(|open| open.peer.clone()).collect();
         for link in &links {
             link.close("the server is stopping");
         }
         links
     }
+}
+
+/// The peers of the last run; none if they can't be read.
+fn read_saved(saves: &Saves) -> Saved {
+    let saved = saves.value(SAVED).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the known peers can't be read");
+        None
+    });
+    saved.map_or_else(Saved::default, |saved| {
+        serde_json::from_slice(&saved).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the known peers can't be understood and are forgotten");
+            Saved::default()
+        })
+    })
 }
