@@ -406,6 +406,7 @@ impl Node {
         self.replicating.save().await;
         self.peers.save().await;
         self.tasks.shutdown().await;
+        Arc::clone(&self.peers).finish_recording().await;
         if let Err(error) = self.shared.store.close().await {
             tracing::error!(%error, "the log was not closed well");
         }

@@ -19,10 +19,13 @@ pub(super) fn run(context: &mut Context, path: &Path) -> Result<(), Failure> {
     let file = File::open(path).map_err(|error| failed(error.to_string()))?;
     let mut replay = Replay::default();
     let mut began = None;
-    for line in BufReader::new(file).lines() {
-        let line = line.map_err(|error| failed(error.to_string()))?;
+    let mut file = BufReader::new(file);
+    let mut line = String::new();
+    // The last line is torn if the server was killed: without a line break it isn't played.
+    while file.read_line(&mut line).map_err(|error| failed(error.to_string()))? > 0 && line.ends_with('\n') {
         replay.line(&line).map_err(|error| failed(error.to_string()))?;
         began = began.or_else(|| replay.state().filter(|_| replay.actions() > 0).map(State::now));
+        line.clear();
     }
     let state = replay.state().ok_or_else(|| failed("there is nothing in it".into()))?;
     let mut peers: Vec<_> = state.peers().collect();

@@ -373,6 +373,13 @@ impl PeerRuntime {
         }
     }
 
+    /// Ends the recording of actions, if there is one.
+    pub(crate) async fn finish_recording(self: Arc<Self>) {
+        let finish = move || self.recorder.as_ref().map(Recorder::finish);
+        // It fails only if the runtime ends, and everything with it.
+        let _ = tokio::task::spawn_blocking(finish).await;
+    }
+
     /// Closes all connections and dials nobody any more. Returns handles to what is closing.
     pub(crate) fn shut_down(&self) -> Vec<sbot_rpc::Peer> {
         self.apply(Action::SchedulerStopped);

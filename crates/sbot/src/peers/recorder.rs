@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sbot_peer_manager::{Action, Effect, Line, Millis, RECORDING_VERSION, State};
 
 /// Lines that wait for the disk. When there are more, the recording ends: one with gaps can't be played.
@@ -17,8 +18,9 @@ const FLUSH: Duration = Duration::from_secs(1);
 
 /// A recording under way. It ends with its first failure, which is told in the log; the node goes on.
 pub(super) struct Recorder {
-    lines: SyncSender<Line>,
-    ended: AtomicBool,
+    /// `None` once the recording has ended.
+    lines: Mutex<Option<SyncSender<Line>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Recorder {
@@ -28,27 +30,35 @@ impl Recorder {
         write_line(&mut file, &Line::Start { recording: RECORDING_VERSION, state: Box::new(state.clone()) })?;
         file.flush()?;
         let (lines, waiting) = sync_channel(WAITING);
-        std::thread::Builder::new().name("recording".into()).spawn(move || {
+        let writer = std::thread::Builder::new().name("recording".into()).spawn(move || {
             if let Err(error) = write(&mut file, &waiting) {
                 tracing::error!(path = %path.display(), %error, "the recording of actions ends here");
             }
         })?;
-        Ok(Recorder { lines, ended: AtomicBool::new(false) })
+        Ok(Recorder { lines: Mutex::new(Some(lines)), writer: Mutex::new(Some(writer)) })
     }
 
     /// Takes down an action, in the order of the calls.
     pub(super) fn record(&self, now: Millis, action: Action, effects: &[Effect]) {
-        if self.ended.load(Ordering::Relaxed) {
-            return;
-        }
-        if self.lines.try_send(Line::Step { now, action, effects: effects.to_vec() }).is_err() {
-            self.ended.store(true, Ordering::Relaxed);
+        let mut lines = self.lines.lock();
+        let Some(sender) = lines.as_ref() else { return };
+        if sender.try_send(Line::Step { now, action, effects: effects.to_vec() }).is_err() {
+            *lines = None;
             tracing::error!("the disk can't keep up with the recording of actions: it ends here");
+        }
+    }
+
+    /// Ends the recording, and waits until it is written.
+    pub(super) fn finish(&self) {
+        *self.lines.lock() = None;
+        if let Some(writer) = self.writer.lock().take() {
+            // It has told what went wrong.
+            let _ = writer.join();
         }
     }
 }
 
-/// Writes until the recorder is dropped.
+/// Writes until the recording ends.
 fn write(file: &mut BufWriter<File>, lines: &Receiver<Line>) -> std::io::Result<()> {
     loop {
         match lines.recv_timeout(FLUSH) {
