@@ -25,7 +25,7 @@ pub(crate) async fn start(
     tasks: &mut JoinSet<()>,
 ) {
     let (spotter, sightings) = sightings();
-    tasks.spawn(take_sightings(sightings, Arc::clone(peers), Arc::clone(&context.social)));
+    tasks.spawn(take_sightings(sightings, Arc::clone(peers)));
     tasks.spawn(follow_hops(Arc::clone(peers), Arc::clone(&context.social)));
     // It has not ended: the task above takes them.
     for (seed, why) in spotter.seeds(config.peers.seeds.iter().map(String::as_str)).await.unwrap_or_default() {
@@ -64,7 +64,7 @@ fn announcements(own: &Address) -> Vec<Announcement> {
 }
 
 /// Passes on what the sources tell.
-async fn take_sightings(mut sightings: Sightings, peers: Arc<PeerRuntime>, social: Arc<Social>) {
+async fn take_sightings(mut sightings: Sightings, peers: Arc<PeerRuntime>) {
     while let Some(news) = sightings.next().await {
         match news {
             News::Seen(Sighting { peer, address, origin }) => {
@@ -75,7 +75,6 @@ async fn take_sightings(mut sightings: Sightings, peers: Arc<PeerRuntime>, socia
                 };
                 tracing::debug!(%peer, %address, source = source.name(), "a peer is seen");
                 peers.apply(Action::RouteAdded { peer, route: address.to_string(), source });
-                peers.apply(Action::PeerPrioritised { peer, hops: hops_of(&social.hops(), &peer) });
             }
             News::Gone(Sighting { peer, address, .. }) => {
                 tracing::debug!(%peer, %address, "a peer has left the local network");

@@ -249,6 +249,10 @@ impl Node {
             time: Steady::new(&clock, Arc::clone(&environment.uptime)),
             seed: environment.seed,
             settings: peer_settings(&config),
+            distance: {
+                let social = Arc::clone(&social);
+                Box::new(move |peer| discovering::hops_of(&social.hops(), peer))
+            },
             record: config.peers.record.clone(),
         })
         .map_err(|source| StartError::Record { path: config.peers.record.clone().unwrap_or_default(), source })?;
@@ -381,8 +385,7 @@ impl Node {
         if connection.local_client {
             self.shared.serve_client(connection);
         } else {
-            let hops = discovering::hops_of(&self.shared.social.hops(), &connection.remote);
-            self.peers.accepted(connection, hops);
+            self.peers.accepted(connection);
         }
     }
 
@@ -523,8 +526,7 @@ async fn accept(
         if connection.local_client || shared.masters.contains(&connection.remote) {
             shared.serve_client(connection);
         } else {
-            let hops = discovering::hops_of(&shared.social.hops(), &connection.remote);
-            peers.accepted(connection, hops);
+            peers.accepted(connection);
         }
     }
     listener.close().await;

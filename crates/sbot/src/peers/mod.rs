@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sbot_feed::FeedId;
 use sbot_multiserver::{Address, Connection, Dialer};
-use sbot_peer_manager::{Action, AttemptId, Change, Effect, LinkId, Millis, Refusal, Saved, Settings, State};
+use sbot_peer_manager::{Action, AttemptId, Change, Effect, LinkId, Millis, Refusal, Saved, Settings, Source, State};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::task::AbortHandle;
 
@@ -36,8 +36,11 @@ const SAVED: &str = "peers";
 /// Saving waits this long for more to save,
 const SAVE_PAUSE: Duration = Duration::from_millis(500);
 
-/// and this long after the last time: ten thousand peers are five megabytes.
+/// and, if it is nothing that the user said, this long after the last time,
 const SAVE_REST: Duration = Duration::from_secs(10);
+
+/// and a second more for so many bytes: ten thousand peers are five megabytes, and some dial fails all the time.
+const SAVE_RATE: usize = 10_000;
 
 /// Most clients that wait for dials to be done.
 const MOST_WAITING: usize = 1024;
@@ -47,6 +50,9 @@ pub(crate) trait Serve: Send + Sync {
     /// Speaks with the peer until the connection is done, and says why it is. The handle closes it.
     fn serve(&self, connection: Connection, opened: oneshot::Sender<sbot_rpc::Peer>) -> api::Pending<'static, String>;
 }
+
+/// How far a peer is from us in the social graph; `None` for strangers and blocked ones.
+pub(crate) type Distance = Box<dyn Fn(&FeedId) -> Option<u32> + Send + Sync>;
 
 /// What the peer manager works with.
 pub(crate) struct Options {
@@ -62,6 +68,8 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
     /// Limits and times.
     pub(crate) settings: Settings,
+    /// Who is how near.
+    pub(crate) distance: Distance,
     /// Where actions are recorded, if they are.
     pub(crate) record: Option<PathBuf>,
 }
@@ -73,6 +81,7 @@ pub(crate) struct PeerRuntime {
     time: Steady,
     dialer: Dialer,
     saves: Arc<Saves>,
+    distance: Distance,
     recorder: Option<Recorder>,
     server: OnceLock<Arc<dyn Serve>>,
     me: Weak<PeerRuntime>,
@@ -82,7 +91,10 @@ pub(crate) struct PeerRuntime {
     waiting: Mutex<Vec<Waiting>>,
     changes: broadcast::Sender<PeerChange>,
     wake: watch::Sender<Option<Millis>>,
+    /// There is something to save.
     unsaved: Notify,
+    /// There is something to save that the user said.
+    said: Notify,
 }
 
 /// A link that is up.
@@ -106,7 +118,7 @@ impl PeerRuntime {
     /// # Errors
     /// If the recording can't be written.
     pub(crate) fn new(options: Options) -> std::io::Result<Arc<PeerRuntime>> {
-        let Options { own, dialer, saves, time, seed, settings, record } = options;
+        let Options { own, dialer, saves, time, seed, settings, distance, record } = options;
         let state = State::restore(own, settings, seed, time.now(), read_saved(&saves));
         let recorder = record.map(|path| Recorder::create(path, &state)).transpose()?;
         Ok(Arc::new_cyclic(|me| PeerRuntime {
@@ -115,6 +127,7 @@ impl PeerRuntime {
             time,
             dialer,
             saves,
+            distance,
             recorder,
             server: OnceLock::new(),
             me: me.clone(),
@@ -125,6 +138,7 @@ impl PeerRuntime {
             changes: broadcast::Sender::new(BACKLOG),
             wake: watch::Sender::new(None),
             unsaved: Notify::new(),
+            said: Notify::new(),
         }))
     }
 
@@ -141,6 +155,7 @@ impl PeerRuntime {
 
     /// Takes an action and carries out what follows from it.
     pub(crate) fn apply(&self, action: Action) {
+        let by_user = is_by_user(&action);
         let mut state = self.state.lock();
         let now = self.time.now();
         let effects = match &self.recorder {
@@ -159,11 +174,21 @@ impl PeerRuntime {
             })
             .collect();
         drop(state);
+        let added: Vec<_> =
+            told.iter().filter(|(change, ..)| *change == Change::Added).map(|(_, peer, _)| *peer).collect();
         for (change, key, peer) in told {
             self.tell(change, key, peer);
         }
+        if by_user && effects.contains(&Effect::Persist) {
+            self.said.notify_one();
+        }
         for effect in effects {
             self.carry_out(effect);
+        }
+        for peer in added {
+            if let Some(hops) = (self.distance)(&peer) {
+                self.apply(Action::PeerPrioritised { peer, hops: Some(hops) });
+            }
         }
     }
 
@@ -291,10 +316,9 @@ impl PeerRuntime {
     }
 
     /// A peer dialed us, and its handshake is done.
-    ///
-    /// `hops` is its distance from us in the social graph, `None` for strangers.
-    pub(crate) fn accepted(&self, connection: Connection, hops: Option<u32>) {
+    pub(crate) fn accepted(&self, connection: Connection) {
         let (peer, address) = (connection.remote, connection.address.clone());
+        let hops = (self.distance)(&peer);
         self.open(connection, move |link| Action::RemotePeerClientDidConnect { peer, link, address, hops });
     }
 
@@ -351,17 +375,26 @@ impl PeerRuntime {
 
     /// Saves whenever there is something to save, until the node stops.
     pub(crate) async fn keep_saved(self: Arc<Self>) {
+        let mut rest = Duration::ZERO;
         loop {
-            self.unsaved.notified().await;
+            tokio::select! {
+                () = self.said.notified() => {}
+                () = async {
+                    tokio::time::sleep(rest).await;
+                    self.unsaved.notified().await;
+                } => {}
+            }
             tokio::time::sleep(SAVE_PAUSE).await;
-            self.save().await;
-            tokio::time::sleep(SAVE_REST).await;
+            let size = self.save().await;
+            rest = SAVE_REST + Duration::from_secs((size / SAVE_RATE) as u64);
         }
     }
 
-    /// Saves what deserves it.
-    pub(crate) async fn save(&self) {
-        let saved = serde_json::to_vec(&self.state.lock().saved());
+    /// Saves what deserves it; answers how many bytes that are.
+    pub(crate) async fn save(&self) -> usize {
+        let saved = self.state.lock().saved();
+        let saved = serde_json::to_vec(&saved);
+        let size = saved.as_ref().map_or(0, Vec::len);
         let saves = Arc::clone(&self.saves);
         let save = move || {
             saved
@@ -371,6 +404,7 @@ impl PeerRuntime {
         if let Ok(Err(error)) = tokio::task::spawn_blocking(save).await {
             tracing::error!(error, "the known peers could not be saved");
         }
+        size
     }
 
     /// Ends the recording of actions, if there is one.
@@ -391,6 +425,22 @@ impl PeerRuntime {
             link.close("the server is stopping");
         }
         links
+    }
+}
+
+/// Whether an action is a word of the user, which is saved soon.
+fn is_by_user(action: &Action) -> bool {
+    match action {
+        Action::RouteAdded { source, .. } => *source == Source::Manual,
+        Action::PeerForgotten { .. }
+        | Action::LongTermSet { .. }
+        | Action::AutoconnectSet { .. }
+        | Action::PeerBanned { .. }
+        | Action::ConnectRequested { .. }
+        | Action::RemotePeerDisconnect { .. }
+        | Action::HubAddressAdded { .. }
+        | Action::HubAddressRemoved { .. } => true,
+        _ => false,
     }
 }
 
