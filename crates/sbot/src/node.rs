@@ -113,6 +113,7 @@ pub struct Node {
     shared: Arc<Shared>,
     peers: Arc<PeerRuntime>,
     replicating: Arc<Replicating>,
+    saves: Arc<Saves>,
     tasks: JoinSet<()>,
     accepting: JoinHandle<()>,
     stop_accepting: oneshot::Sender<()>,
@@ -335,7 +336,7 @@ impl Node {
             peers.apply(Action::SchedulerStarted);
         }
         tracing::info!(%id, messages = shared.store.len(), "started");
-        Ok(Node { shared, peers, replicating, tasks, accepting, stop_accepting, sockets, port })
+        Ok(Node { shared, peers, replicating, saves, tasks, accepting, stop_accepting, sockets, port })
     }
 
     /// Who this node is.
@@ -410,6 +411,7 @@ impl Node {
         self.peers.save().await;
         self.tasks.shutdown().await;
         Arc::clone(&self.peers).finish_recording().await;
+        self.saves.close();
         if let Err(error) = self.shared.store.close().await {
             tracing::error!(%error, "the log was not closed well");
         }
@@ -460,7 +462,7 @@ fn open_saves(path: &std::path::Path) -> Result<Saves, StartError> {
     let failed = |source: redb::Error| StartError::State { path: path.to_owned(), source: Box::new(source) };
     match Saves::open(path) {
         Ok(saves) => Ok(saves),
-        Err(redb::Error::Io(error)) => Err(failed(redb::Error::Io(error))),
+        Err(error) if !is_damage(&error) => Err(failed(error)),
         Err(error) => {
             let aside = path.with_extension("damaged");
             tracing::error!(%error, aside = %aside.display(), "the state file is damaged: starting with a new one");
@@ -483,6 +485,18 @@ fn peer_settings(config: &Config) -> PeerSettings {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whether the file itself is at fault, and not the disk or somebody else who has it open. What is no database of redb's
+/// at all is told as an error of input.
+fn is_damage(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::Io(error) => {
+            matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
+        }
+        redb::Error::DatabaseAlreadyOpen => false,
+        _ => true,
+    }
 }
 
 /// Where to listen.

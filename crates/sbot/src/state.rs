@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use parking_lot::RwLock;
 use redb::{Database, ReadableDatabase, TableDefinition};
 use sbot_feed::FeedId;
 
@@ -20,7 +21,8 @@ const CACHE_BYTES: usize = 1 << 20;
 
 /// The database of small state.
 pub(crate) struct State {
-    database: Database,
+    /// `None` once it is closed.
+    database: RwLock<Option<Database>>,
 }
 
 impl State {
@@ -34,7 +36,16 @@ impl State {
         write.open_table(CLOCKS)?;
         write.open_table(VALUES)?;
         write.commit()?;
-        Ok(State { database })
+        Ok(State { database: RwLock::new(Some(database)) })
+    }
+
+    /// Closes the file, so that it can be opened again while somebody still holds this.
+    pub(crate) fn close(&self) {
+        *self.database.write() = None;
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+        self.database.read().as_ref().map_or(Err(redb::Error::DatabaseClosed), work)
     }
 
     /// The notes that `peer` sent last, as saved; empty if there are none.
@@ -42,17 +53,19 @@ impl State {
     /// # Errors
     /// If the database can't be read.
     pub(crate) fn clock(&self, peer: &FeedId) -> Result<Vec<(FeedId, i64)>, redb::Error> {
-        let read = self.database.begin_read()?;
-        let table = read.open_table(CLOCKS)?;
-        let Some(bytes) = table.get(peer.as_bytes())? else { return Ok(Vec::new()) };
-        Ok(bytes
-            .value()
-            .chunks_exact(NOTE_LENGTH)
-            .filter_map(|row| {
-                let (feed, note) = row.split_first_chunk::<32>()?;
-                Some((FeedId(*feed), i64::from_le_bytes(*note.first_chunk()?)))
-            })
-            .collect())
+        self.with(|database| {
+            let read = database.begin_read()?;
+            let table = read.open_table(CLOCKS)?;
+            let Some(bytes) = table.get(peer.as_bytes())? else { return Ok(Vec::new()) };
+            Ok(bytes
+                .value()
+                .chunks_exact(NOTE_LENGTH)
+                .filter_map(|row| {
+                    let (feed, note) = row.split_first_chunk::<32>()?;
+                    Some((FeedId(*feed), i64::from_le_bytes(*note.first_chunk()?)))
+                })
+                .collect())
+        })
     }
 
     /// Replaces the saved notes of `peer`.
@@ -65,10 +78,11 @@ impl State {
             bytes.extend_from_slice(feed.as_bytes());
             bytes.extend_from_slice(&note.to_le_bytes());
         }
-        let write = self.database.begin_write()?;
-        write.open_table(CLOCKS)?.insert(peer.as_bytes(), bytes.as_slice())?;
-        write.commit()?;
-        Ok(())
+        self.with(|database| {
+            let write = database.begin_write()?;
+            write.open_table(CLOCKS)?.insert(peer.as_bytes(), bytes.as_slice())?;
+            Ok(write.commit()?)
+        })
     }
 
     /// The value saved under `name`.
@@ -76,9 +90,11 @@ impl State {
     /// # Errors
     /// If the database can't be read.
     pub(crate) fn value(&self, name: &str) -> Result<Option<Vec<u8>>, redb::Error> {
-        let read = self.database.begin_read()?;
-        let table = read.open_table(VALUES)?;
-        Ok(table.get(name)?.map(|value| value.value().to_vec()))
+        self.with(|database| {
+            let read = database.begin_read()?;
+            let table = read.open_table(VALUES)?;
+            Ok(table.get(name)?.map(|value| value.value().to_vec()))
+        })
     }
 
     /// Saves `value` under `name`.
@@ -86,10 +102,11 @@ impl State {
     /// # Errors
     /// If the database can't be written: the former value stays.
     pub(crate) fn save_value(&self, name: &str, value: &[u8]) -> Result<(), redb::Error> {
-        let write = self.database.begin_write()?;
-        write.open_table(VALUES)?.insert(name, value)?;
-        write.commit()?;
-        Ok(())
+        self.with(|database| {
+            let write = database.begin_write()?;
+            write.open_table(VALUES)?.insert(name, value)?;
+            Ok(write.commit()?)
+        })
     }
 }
 
@@ -116,5 +133,16 @@ mod tests {
         state.save_value("peers", b"longer").unwrap();
         state.save_value("peers", b"two").unwrap();
         assert_eq!(state.value("peers").unwrap().as_deref(), Some(&b"two"[..]));
+    }
+
+    #[test]
+    fn a_closed_file_can_be_opened_again_while_somebody_holds_the_old_handle() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.redb");
+        let old = State::open(&path).unwrap();
+        old.save_value("peers", b"known").unwrap();
+        old.close();
+        assert!(matches!(old.value("peers"), Err(redb::Error::DatabaseClosed)));
+        assert_eq!(State::open(&path).unwrap().value("peers").unwrap().as_deref(), Some(&b"known"[..]));
     }
 }
