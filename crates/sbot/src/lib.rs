@@ -9,6 +9,7 @@ mod content;
 mod discovering;
 mod heartbeat;
 mod interfaces;
+mod inviting;
 pub mod node;
 mod peers;
 pub mod private;

@@ -20,9 +20,10 @@ use sbot_store::{BlobStore, Store, StoreError, StoreOptions};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::api::{self, Addresses, Blobs, Caller, Context};
+use crate::api::{self, Addresses, Blobs, Caller, Context, Invites};
 use crate::config::secret::SecretFileError;
 use crate::config::{Config, NetIncoming, Scope, manifest};
+use crate::inviting::{Given, Guests, Inviting};
 use crate::peers::{self, PeerRuntime, Serve};
 use crate::private::Boxes;
 use crate::publish::{Clock, Publisher, system_clock};
@@ -131,17 +132,19 @@ struct Shared {
     context: Arc<Context>,
     registry: Arc<Registry<Caller>>,
     replicating: Arc<Replicating>,
+    inviting: Arc<Inviting>,
+    guests: Guests,
+    /// Sessions that are none with peers: clients and guests.
     clients: Mutex<Vec<sbot_rpc::Peer>>,
     ping: Duration,
 }
 
 impl Shared {
     fn role(&self, peer: &FeedId, local_client: bool) -> Role {
-        let hops = self.social.hops().get(peer).copied();
-        if self.social.is_blocking(&self.keys.id(), peer) {
-            return role_of(peer, &self.keys.id(), &self.masters, local_client, Some(-1), self.max_hops);
-        }
-        role_of(peer, &self.keys.id(), &self.masters, local_client, hops, self.max_hops)
+        let blocked = self.social.is_blocking(&self.keys.id(), peer);
+        let hops = if blocked { Some(-1) } else { self.social.hops().get(peer).copied() };
+        let guest = self.inviting.knows(peer);
+        role_of(peer, &self.keys.id(), &self.masters, local_client, hops, self.max_hops, guest)
     }
 
     /// A session with a client of ours: no replication.
@@ -149,10 +152,23 @@ impl Shared {
         let caller = Caller { id: connection.remote, role: self.role(&connection.remote, connection.local_client) };
         let registry = Arc::clone(&self.registry);
         let client = Session::spawn(connection.read, connection.write, registry, caller, Limits::LOCAL);
+        self.remember(client.clone());
+        client
+    }
+
+    /// A session with somebody who has the key of an invite: no peer, and no replication.
+    fn serve_guest(&self, connection: Connection) {
+        let caller = Caller { id: connection.remote, role: self.role(&connection.remote, false) };
+        if let Some(guest) = self.guests.serve(connection, Arc::clone(&self.registry), caller) {
+            self.remember(guest);
+        }
+    }
+
+    /// Keeps a session to be closed when the node stops.
+    fn remember(&self, client: sbot_rpc::Peer) {
         let mut clients = self.clients.lock();
         clients.retain(|client| !client.is_closed());
-        clients.push(client.clone());
-        client
+        clients.push(client);
     }
 }
 
@@ -235,7 +251,7 @@ impl Node {
         let clock = Arc::clone(&environment.clock);
         let opened = tokio::task::spawn_blocking(move || Opened::open(&opening, clock)).await;
         let opened = opened.map_err(|error| StartError::Broken(error.to_string()))??;
-        let Opened { keys, store, saves, boxes, social, blobs } = opened;
+        let Opened { keys, store, saves, boxes, social, blobs, given } = opened;
         let id = keys.id();
         let max_hops = i32::from(config.friends.hops);
 
@@ -245,7 +261,7 @@ impl Node {
         let clock = Arc::clone(&environment.clock);
         let peers = PeerRuntime::new(peers::Options {
             own: id,
-            dialer,
+            dialer: dialer.clone(),
             saves: Arc::clone(&saves),
             time: Steady::new(&clock, Arc::clone(&environment.uptime)),
             seed: environment.seed,
@@ -263,6 +279,7 @@ impl Node {
             Arc::new(move || replicating.may_publish())
         };
         let publisher = Publisher::new(store.clone(), keys.clone(), config.caps.sign, Arc::clone(&clock), guard);
+        let publisher = Arc::new(publisher);
 
         let authorise = {
             let (social, masters) = (Arc::clone(&social), config.masters.clone());
@@ -279,18 +296,32 @@ impl Node {
         let port = listener.port();
         let sockets: Vec<PathBuf> = config.connections.unix.iter().map(|unix| unix.path.clone()).collect();
         let listening = Listening { id, net: bound(&config, listener.endpoints()), unix: sockets.clone() };
+        let addresses: Arc<dyn Addresses> = Arc::new(listening);
+        let inviting = Arc::new(Inviting {
+            own: id,
+            store: store.clone(),
+            publisher: Arc::clone(&publisher),
+            social: Arc::clone(&social),
+            addresses: Arc::clone(&addresses),
+            peers: Arc::clone(&peers) as Arc<dyn api::Peers>,
+            dialer,
+            clock: Arc::clone(&clock),
+            allow_private: config.allow_private_invites,
+            given,
+        });
 
         let context = Arc::new(Context {
             id,
             masters: config.masters.clone(),
             store: store.clone(),
             boxes,
-            publisher: Arc::new(publisher),
+            publisher,
             social: Arc::clone(&social),
             blobs,
             replication: Arc::clone(&replicating) as Arc<dyn api::Replication>,
             peers: Arc::clone(&peers) as Arc<dyn api::Peers>,
-            addresses: Arc::new(listening),
+            invites: Arc::clone(&inviting) as Arc<dyn Invites>,
+            addresses,
             clock,
         });
         let registry = Arc::new(api::registry(&context, |registry| replicating.register(registry)));
@@ -305,6 +336,8 @@ impl Node {
             context,
             registry,
             replicating: Arc::clone(&replicating),
+            inviting,
+            guests: Guests::default(),
             clients: Mutex::default(),
             ping: config.timers.ping,
         });
@@ -430,6 +463,7 @@ struct Opened {
     boxes: Arc<Boxes>,
     social: Arc<Social>,
     blobs: Arc<Blobs>,
+    given: Given,
 }
 
 impl Opened {
@@ -452,7 +486,9 @@ impl Opened {
         let boxes = Arc::new(Boxes::new(keys.clone(), store.clone(), Some(readable)));
         let hops = i32::from(config.friends.hops);
         let social = Social::load(store.clone(), Arc::clone(&boxes), keys.id(), hops)?;
-        Ok(Opened { keys, store, saves: Arc::new(saves), boxes, social, blobs })
+        let saves = Arc::new(saves);
+        let given = Given::load(Arc::clone(&saves));
+        Ok(Opened { keys, store, saves, boxes, social, blobs, given })
     }
 }
 
@@ -539,6 +575,8 @@ async fn accept(
         };
         if connection.local_client || shared.masters.contains(&connection.remote) {
             shared.serve_client(connection);
+        } else if shared.inviting.knows(&connection.remote) {
+            shared.serve_guest(connection);
         } else {
             peers.accepted(connection);
         }

@@ -1,16 +1,18 @@
-//! Small mutable state that is no log: the peer table, and what each peer's EBT clock said last.
+//! Small mutable state that is no log: the peer table, what each peer's EBT clock said last, and the invites given out.
 //!
-//! One redb file. Everything in it can be lost without losing a message: peers are found again, and a peer whose notes
-//! are unknown is simply told everything.
+//! One redb file. Everything in it can be lost without losing a message: peers are found again, a peer whose notes are
+//! unknown is simply told everything, and invites can be made anew.
 
 use std::path::Path;
 
 use parking_lot::RwLock;
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use sbot_feed::FeedId;
 
 /// Peer → its EBT notes: 40 bytes each, a feed's key and the note as a little-endian i64.
 const CLOCKS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("ebt_clocks");
+/// Key of an invite's guest → the invite, as the book of invites writes it.
+const INVITES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("invites");
 /// Name → bytes, for what is one value: the peer manager's table.
 const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
 
@@ -34,6 +36,7 @@ impl State {
         let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
         let write = database.begin_write()?;
         write.open_table(CLOCKS)?;
+        write.open_table(INVITES)?;
         write.open_table(VALUES)?;
         write.commit()?;
         Ok(State { database: RwLock::new(Some(database)) })
@@ -81,6 +84,41 @@ impl State {
         self.with(|database| {
             let write = database.begin_write()?;
             write.open_table(CLOCKS)?.insert(peer.as_bytes(), bytes.as_slice())?;
+            Ok(write.commit()?)
+        })
+    }
+
+    /// All saved invites, by the keys of their guests.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub(crate) fn invites(&self) -> Result<Vec<(FeedId, Vec<u8>)>, redb::Error> {
+        self.with(|database| {
+            let read = database.begin_read()?;
+            let table = read.open_table(INVITES)?;
+            let mut invites = Vec::new();
+            for row in table.iter()? {
+                let (key, invite) = row?;
+                invites.push((FeedId(*key.value()), invite.value().to_vec()));
+            }
+            Ok(invites)
+        })
+    }
+
+    /// Saves the invite of the guest with key `guest`, in place of what was saved, and forgets those of `forget`.
+    ///
+    /// # Errors
+    /// If the database can't be written: all stays as it was.
+    pub(crate) fn save_invite(&self, guest: &FeedId, invite: &[u8], forget: &[FeedId]) -> Result<(), redb::Error> {
+        self.with(|database| {
+            let write = database.begin_write()?;
+            {
+                let mut table = write.open_table(INVITES)?;
+                for old in forget {
+                    table.remove(old.as_bytes())?;
+                }
+                table.insert(guest.as_bytes(), invite)?;
+            }
             Ok(write.commit()?)
         })
     }
@@ -133,6 +171,18 @@ mod tests {
         state.save_value("peers", b"longer").unwrap();
         state.save_value("peers", b"two").unwrap();
         assert_eq!(state.value("peers").unwrap().as_deref(), Some(&b"two"[..]));
+    }
+
+    #[test]
+    fn invites_are_replaced_and_forgotten_one_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(&dir.path().join("state.redb")).unwrap();
+        let [one, two] = [FeedId([1; 32]), FeedId([2; 32])];
+        state.save_invite(&one, b"old", &[]).unwrap();
+        state.save_invite(&one, b"new", &[]).unwrap();
+        assert_eq!(state.invites().unwrap(), [(one, b"new".to_vec())]);
+        state.save_invite(&two, b"other", &[one]).unwrap();
+        assert_eq!(state.invites().unwrap(), [(two, b"other".to_vec())]);
     }
 
     #[test]
