@@ -241,6 +241,24 @@ fn status_and_peers_are_tables_for_people_and_json_for_scripts() {
 }
 
 #[test]
+fn invites_are_made_for_people_and_for_scripts_and_what_is_none_is_refused() {
+    let world = World::new();
+    let _server = world.serve();
+    let me = world.run(&["whoami"]).ok().trim().to_owned();
+    let code = world.run(&["invite", "create", "--external", "pub.example.org", "--days", "3"]).ok();
+    assert!(code.starts_with("pub.example.org:") && code.contains(&me) && code.lines().count() == 1, "{code}");
+    let code = world.run(&["--json", "invite", "create", "--external", "pub.example.org"]).json();
+    assert!(code[0].as_str().unwrap().contains(&me), "{code:?}");
+    let none = world.run(&["invite", "create"]);
+    assert_eq!((none.code, none.err.lines().count()), (Some(1), 1), "{}", none.err);
+    assert!(none.err.contains("Server has no public ip address"), "{}", none.err);
+    let nonsense = world.run(&["invite", "accept", "nonsense"]);
+    assert_eq!(nonsense.code, Some(1));
+    assert!(nonsense.err.contains("failed to parse invite nonsense"), "{}", nonsense.err);
+    assert_eq!(world.run(&["invite"]).code, Some(2));
+}
+
+#[test]
 fn a_live_log_goes_on_and_ends_quietly_with_its_reader() {
     let world = World::new();
     let _server = world.serve();

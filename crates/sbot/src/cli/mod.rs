@@ -9,6 +9,7 @@ mod arguments;
 mod call;
 mod client;
 mod failure;
+mod invite;
 mod keygen;
 mod messages;
 mod output;
@@ -160,6 +161,9 @@ enum Command {
         /// Multiserver address, net:HOST:PORT~shs:KEY
         address: String,
     },
+    /// Invite others to this server, or accept a pub's invite
+    #[command(subcommand)]
+    Invite(invite::InviteCommand),
     /// Make a new key
     Keygen {
         /// A new file for it; without one it is printed
@@ -255,6 +259,7 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure
         Command::Peers { what: None } => tables::peers(context).await,
         Command::Peers { what: Some(PeersCommand::Replay { file }) } => replay::run(context, &file),
         Command::Connect { address } => tables::connect(context, &address).await,
+        Command::Invite(command) => invite::run(context, command).await,
         Command::Version => tables::version(context).await,
         Command::Server { .. } | Command::Keygen { .. } | Command::Completions { .. } => Ok(()),
     }
@@ -372,6 +377,18 @@ mod tests {
         let cli = parse(&["server", "--port", "1", "--", "--local", "false"]);
         assert_eq!(cli.global.port.as_deref(), Some("1"));
         assert_eq!(split_settings(cli.command).1, ["--local", "false"]);
+    }
+
+    #[test]
+    fn invites_are_made_and_accepted_and_the_methods_names_work_too() {
+        let invite = |line: &[&str]| match parse(line).command {
+            Command::Invite(command) => format!("{command:?}"),
+            other => panic!("{other:?}"),
+        };
+        assert!(invite(&["invite", "create", "--uses", "3", "--note", "hi"]).contains("uses: 3, note: Some(\"hi\")"));
+        assert!(invite(&["invite", "accept", "h:1:@k~s"]).contains("h:1:@k~s"));
+        assert!(matches!(parse(&["invite.create", "--uses", "3"]).command, Command::Method(_)));
+        assert!(Cli::try_parse_from(["sbot", "invite", "create", "--uses", "0"]).is_err());
     }
 
     #[test]
