@@ -11,6 +11,7 @@ mod heartbeat;
 mod interfaces;
 mod inviting;
 pub mod node;
+mod opening;
 mod peers;
 pub mod private;
 pub mod publish;

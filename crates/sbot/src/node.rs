@@ -16,16 +16,16 @@ use sbot_multiserver::{
 };
 use sbot_peer_manager::{Action, Settings as PeerSettings};
 use sbot_rpc::{Limits, Registry, Session};
-use sbot_store::{BlobStore, Store, StoreError, StoreOptions};
+use sbot_store::{Store, StoreError};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::api::{self, Addresses, Blobs, Caller, Context, Invites};
+use crate::api::{self, Addresses, Caller, Context, Invites};
 use crate::config::secret::SecretFileError;
 use crate::config::{Config, NetIncoming, Scope, manifest};
-use crate::inviting::{Given, Guests, Inviting};
+use crate::inviting::{Guests, Inviting};
+use crate::opening::Opened;
 use crate::peers::{self, PeerRuntime, Serve};
-use crate::private::Boxes;
 use crate::publish::{Clock, Publisher, system_clock};
 use crate::replicating::Replicating;
 use crate::social::Social;
@@ -455,61 +455,6 @@ impl Node {
     }
 }
 
-/// What is opened in the data directory, blocking.
-struct Opened {
-    keys: Keypair,
-    store: Store,
-    saves: Arc<Saves>,
-    boxes: Arc<Boxes>,
-    social: Arc<Social>,
-    blobs: Arc<Blobs>,
-    given: Given,
-}
-
-impl Opened {
-    fn open(config: &Config, clock: Clock) -> Result<Opened, StartError> {
-        crate::config::secret::create_directory(&config.path)
-            .map_err(|source| StartError::Directory { path: config.path.clone(), source })?;
-        let keys = config.identity()?;
-        let options = StoreOptions { hmac: config.caps.sign, clock, ..StoreOptions::default() };
-        let mut told = 0;
-        let store = Store::open(&config.store_path(), options, &mut |progress| {
-            let percent = progress.done * 100 / progress.total.max(1);
-            if percent >= told + 10 {
-                told = percent;
-                tracing::info!(percent, "reading the log");
-            }
-        })?;
-        let saves = open_saves(&config.path.join("state.redb"))?;
-        let blobs = Arc::new(Blobs::new(BlobStore::open(&config.path.join("blobs"), config.blobs.max)?));
-        let readable = config.path.join("readable");
-        let boxes = Arc::new(Boxes::new(keys.clone(), store.clone(), Some(readable)));
-        let hops = i32::from(config.friends.hops);
-        let social = Social::load(store.clone(), Arc::clone(&boxes), keys.id(), hops)?;
-        let saves = Arc::new(saves);
-        let given = Given::load(Arc::clone(&saves));
-        Ok(Opened { keys, store, saves, boxes, social, blobs, given })
-    }
-}
-
-/// Opens the small state. A file that can't be read is kept under another name, and a new one made: what it held can be
-/// found again.
-fn open_saves(path: &std::path::Path) -> Result<Saves, StartError> {
-    let failed = |source: redb::Error| StartError::State { path: path.to_owned(), source: Box::new(source) };
-    match Saves::open(path) {
-        Ok(saves) => Ok(saves),
-        Err(error) if !is_damage(&error) => Err(failed(error)),
-        Err(error) => {
-            let aside = path.with_extension("damaged");
-            tracing::error!(%error, aside = %aside.display(), "the state file is damaged: starting with a new one");
-            if let Err(error) = std::fs::rename(path, aside) {
-                return Err(failed(redb::Error::Io(error)));
-            }
-            Saves::open(path).map_err(failed)
-        }
-    }
-}
-
 /// The limits of the peer manager that the settings change.
 fn peer_settings(config: &Config) -> PeerSettings {
     let mut settings = PeerSettings::default();
@@ -521,18 +466,6 @@ fn peer_settings(config: &Config) -> PeerSettings {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Whether the file itself is at fault, and not the disk or somebody else who has it open. What is no database of redb's
-/// at all is told as an error of input.
-fn is_damage(error: &redb::Error) -> bool {
-    match error {
-        redb::Error::Io(error) => {
-            matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
-        }
-        redb::Error::DatabaseAlreadyOpen => false,
-        _ => true,
-    }
 }
 
 /// Where to listen.
