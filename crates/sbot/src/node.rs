@@ -444,7 +444,10 @@ impl Node {
         self.peers.save().await;
         self.tasks.shutdown().await;
         Arc::clone(&self.peers).finish_recording().await;
-        self.saves.close();
+        let saves = self.saves;
+        if let Err(error) = tokio::task::spawn_blocking(move || saves.close()).await {
+            tracing::error!(%error, "the small state was not closed well");
+        }
         if let Err(error) = self.shared.store.close().await {
             tracing::error!(%error, "the log was not closed well");
         }
