@@ -1,12 +1,13 @@
 //! Invites between nodes of ours: what a pub gives out and who gets in by it.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result};
 use sbot_feed::FeedId;
 use sbot_multiserver::{DialSettings, Dialer, InviteCode};
 use sbot_rpc::{Limits, Peer, Registry, Session};
 use sbot_testbot::{PATIENCE, TestNode, World};
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 /// A pub: one whose invites may lead to loopback.
 async fn pub_node(world: &World) -> Result<TestNode> {

@@ -11,8 +11,8 @@ use sbot_rpc::{Body, Limits, Peer, Registry, Session};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-/// Longest wait for a feed to arrive.
-const ARRIVES: Duration = Duration::from_secs(30);
+/// Longest wait for a feed, an answer or a handshake.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct World {
     key: String,
@@ -88,7 +88,7 @@ fn of_type(node: &SbotNode, kind: &str) -> Result<Vec<Value>> {
 fn befriended(one: &mut dyn End, two: &mut dyn End) -> Result<()> {
     let post = |text: &str| json!({"type": "post", "text": text});
     let posts = [one.publish(post("from one"))?, two.publish(post("from two"))?];
-    wait_until("both have the other's post", ARRIVES, || Ok(one.has(&posts[1])? && two.has(&posts[0])?))?;
+    wait_until("both have the other's post", PATIENCE, || Ok(one.has(&posts[1])? && two.has(&posts[0])?))?;
     let (first, second) = (one.tips()?, two.tips()?);
     for feed in [one.id(), two.id()] {
         ensure!(first.get(feed) == second.get(feed), "{first:?} and {second:?} differ in {feed}");
@@ -148,6 +148,23 @@ fn our_pub_lets_ssb_server_in_as_a_pub_of_ssb_server_does() -> Result<()> {
 }
 
 #[test]
+fn a_pub_of_ours_that_was_killed_counts_on_where_it_was() -> Result<()> {
+    let world = World::new()?;
+    let mut host = world.our_pub()?;
+    let code = host.invite(json!(2))?;
+    world.js(Kind::Classic, "first")?.accept(&code)?;
+    drop(host);
+    let host = world.our_pub()?;
+    // It has another port now.
+    let old: InviteCode = code.parse()?;
+    let code = InviteCode::new(old.host(), host.port, old.key(), *old.seed())?.to_string();
+    world.js(Kind::Classic, "second")?.accept(&code)?;
+    let refused = world.ours("late")?.refusal("invite.accept", json!([code]))?;
+    ensure!(refused == "invite not accepted: invite has expired", "{refused}");
+    Ok(())
+}
+
+#[test]
 fn our_command_accepts_an_invite_of_ssb_server_and_tells_what_it_did() -> Result<()> {
     let world = World::new()?;
     let mut host = world.js(Kind::ClassicPub, "js pub")?;
@@ -176,7 +193,8 @@ impl Guest {
         let network = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, &world.key)?;
         let network = NetworkKey(network.try_into().map_err(|_| anyhow::anyhow!("no network key"))?);
         let code: InviteCode = code.parse()?;
-        let dialer = Dialer::new(network, Keypair::generate(), DialSettings::default());
+        let settings = DialSettings { connect_timeout: PATIENCE, handshake_timeout: PATIENCE };
+        let dialer = Dialer::new(network, Keypair::generate(), settings);
         let peer = runtime.block_on(async {
             let connection = dialer.dial(code.dial()).await?;
             let registry = Arc::new(Registry::<()>::new());
@@ -188,7 +206,7 @@ impl Guest {
 
 impl Party for Guest {
     fn ask(&mut self, method: &str, args: Value) -> Result<std::result::Result<Value, String>> {
-        let call = async { tokio::time::timeout(ARRIVES, self.peer.call(method, &args)).await };
+        let call = async { tokio::time::timeout(PATIENCE, self.peer.call(method, &args)).await };
         Ok(match self.runtime.block_on(call)? {
             Ok(Body::Json(json)) => Ok(serde_json::from_slice(&json)?),
             Ok(other) => Ok(json!(String::from_utf8_lossy(other.bytes()))),
