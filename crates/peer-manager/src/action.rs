@@ -5,7 +5,17 @@ use std::fmt;
 use sbot_feed::FeedId;
 use serde::{Deserialize, Serialize};
 
-use crate::state::{AttemptId, LinkId, Millis, Settings, Source};
+use crate::route::Source;
+use crate::settings::Settings;
+use crate::state::Millis;
+
+/// Names a dial; given by the reducer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptId(pub u64);
+
+/// Names a link; given by the runtime, never twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LinkId(pub u64);
 
 /// Something that has happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +35,8 @@ pub enum Action {
         peer: FeedId,
         /// The address as it was added.
         route: String,
+        /// Who has taken it back: known from a better source, the route stays. `None` removes it whoever said it.
+        source: Option<Source>,
     },
     /// The user no longer wants to know `peer`. A link with it stays until it ends.
     PeerForgotten {
@@ -36,6 +48,13 @@ pub enum Action {
         /// The peer.
         peer: FeedId,
         /// Whether it is to be remembered.
+        on: bool,
+    },
+    /// Whether `peer` may be dialed without being asked for each time (`autoconnect` of ssb-conn) has been said.
+    AutoconnectSet {
+        /// The peer.
+        peer: FeedId,
+        /// Whether it may.
         on: bool,
     },
     /// How far `peer` is from us in the social graph has changed. Says nothing of a peer that isn't known.
@@ -58,7 +77,12 @@ pub enum Action {
         peer: FeedId,
     },
     /// The user wants to be rid of the link with `peer`; it is not dialed again before the user asks for it.
-    DisconnectRequested {
+    RemotePeerDisconnect {
+        /// The peer.
+        peer: FeedId,
+    },
+    /// `peer` is about to dial us: it isn't dialed meanwhile.
+    RemotePeerConnecting {
         /// The peer.
         peer: FeedId,
     },
@@ -88,6 +112,8 @@ pub enum Action {
         link: LinkId,
         /// Where it dialed from.
         address: String,
+        /// How far it is from us in the social graph, as in [`Action::PeerPrioritised`].
+        hops: Option<u32>,
     },
     /// A link has ended.
     RemotePeerDidDisconnect {
@@ -98,8 +124,76 @@ pub enum Action {
         /// What went wrong, if something did.
         error: Option<String>,
     },
-    /// The network is back, another one, or the machine woke up: all links are taken for dead.
+    /// Messages or blobs begin to be transferred over the link with `peer`, in whichever direction.
+    DownloadStarted {
+        /// The peer.
+        peer: FeedId,
+    },
+    /// Some of them have come or gone.
+    DownloadProgressed {
+        /// The peer.
+        peer: FeedId,
+    },
+    /// All of them have.
+    DownloadFinished {
+        /// The peer.
+        peer: FeedId,
+    },
+    /// Our log is far behind what peers have.
+    InitialSyncStarted,
+    /// Our log has caught up.
+    InitialSyncFinished,
+    /// The user wants this signalling hub to be used.
+    HubAddressAdded {
+        /// Its address.
+        hub: String,
+    },
+    /// The user no longer wants it.
+    HubAddressRemoved {
+        /// Its address.
+        hub: String,
+    },
+    /// A connection with a hub that we asked for is up.
+    HubConnectionSucceeded {
+        /// Its address.
+        hub: String,
+    },
+    /// A connection with a hub that we asked for could not be made.
+    HubConnectionFailed {
+        /// Its address.
+        hub: String,
+        /// Why, for people.
+        error: String,
+    },
+    /// The connection with a hub has ended.
+    HubDidDisconnect {
+        /// Its address.
+        hub: String,
+        /// What went wrong, if something did.
+        error: Option<String>,
+    },
+    /// Somebody has announced itself at a hub: a claim, until a handshake proves it.
+    RemotePeerDidAnnounce {
+        /// The hub's address.
+        hub: String,
+        /// Who it says it is.
+        peer: FeedId,
+        /// The multiserver address at which it can be dialed through the hub.
+        route: String,
+    },
+    /// A peer has left a hub, as it says or as the hub says. A link with it lives on.
+    RemotePeerDidLeave {
+        /// The hub's address.
+        hub: String,
+        /// Who has left.
+        peer: FeedId,
+    },
+    /// There is no network any more. Links within this machine live on.
+    NetworkDidDisconnect,
+    /// The network is back, or is another one: all links are taken for dead.
     NetworkDidReconnect,
+    /// The machine has slept: all links are taken for dead.
+    SystemDidWake,
     /// Peers are to be dialed without being asked for each time.
     SchedulerStarted,
     /// Only what the user asks for is dialed from now on. Links stay.
@@ -107,7 +201,7 @@ pub enum Action {
     /// The time of [`Effect::WakeMeAt`] has come.
     PeerConnectionTimerTicked,
     /// There are new settings.
-    SettingsChanged(Settings),
+    SettingsChanged(Box<Settings>),
 }
 
 /// Something that shall happen.
@@ -140,6 +234,21 @@ pub enum Effect {
         /// The reason, for people.
         why: WhyHungUp,
     },
+    /// Connect to a signalling hub, and report [`Action::HubConnectionSucceeded`] or [`Action::HubConnectionFailed`].
+    ConnectToHub {
+        /// Its address.
+        hub: String,
+    },
+    /// Say at a connected hub that we are there, and report who else is: [`Action::RemotePeerDidAnnounce`].
+    AnnounceToHub {
+        /// Its address.
+        hub: String,
+    },
+    /// Say goodbye to a hub and end the connection with it, or what is being done to make one; no report is wanted.
+    LeaveHub {
+        /// Its address.
+        hub: String,
+    },
     /// Save [`State::saved`](crate::State::saved) at leisure.
     Persist,
     /// Report [`Action::PeerConnectionTimerTicked`] then; replaces an earlier wish.
@@ -151,10 +260,24 @@ pub enum Effect {
         /// What is new about it.
         change: Change,
     },
+    /// Tell those who follow the state of hubs.
+    HubChanged {
+        /// Its address.
+        hub: String,
+        /// What is new about it.
+        change: HubChange,
+    },
     /// A request of the user can't be fulfilled.
     Refused {
         /// The peer.
         peer: FeedId,
+        /// The reason, for people.
+        why: Refusal,
+    },
+    /// A hub can't be used.
+    HubRefused {
+        /// Its address, cut if it is too long.
+        hub: String,
         /// The reason, for people.
         why: Refusal,
     },
@@ -179,6 +302,23 @@ pub enum Change {
     Disconnected,
 }
 
+/// What is new about a hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HubChange {
+    /// It became known.
+    Added,
+    /// It is forgotten.
+    Removed,
+    /// It is being connected.
+    Connecting,
+    /// It could not be connected.
+    ConnectFailed,
+    /// It is connected.
+    Connected,
+    /// It is no longer connected.
+    Disconnected,
+}
+
 /// Why we end a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WhyHungUp {
@@ -190,10 +330,20 @@ pub enum WhyHungUp {
     NoLongerWanted,
     /// The peer is banned.
     Banned,
-    /// Too many have dialed us.
+    /// Too many have dialed us, and this one is not worth more than they are.
     TooMany,
+    /// Somebody has dialed us who is worth more.
+    LessUseful,
+    /// Its time is over, and another one waits.
+    Rotated,
+    /// One that is to be connected always needs the room.
+    MakesRoom,
     /// The network changed.
     NetworkChanged,
+    /// There is no network any more.
+    NetworkGone,
+    /// The machine has slept.
+    Slept,
 }
 
 impl fmt::Display for WhyHungUp {
@@ -204,7 +354,12 @@ impl fmt::Display for WhyHungUp {
             WhyHungUp::NoLongerWanted => "no longer wanted when it succeeded",
             WhyHungUp::Banned => "banned",
             WhyHungUp::TooMany => "too many peers have dialed us",
+            WhyHungUp::LessUseful => "too many peers have dialed us, and others are nearer",
+            WhyHungUp::Rotated => "its time is over, and another peer waits",
+            WhyHungUp::MakesRoom => "a peer that is always to be connected needs the room",
             WhyHungUp::NetworkChanged => "the network changed",
+            WhyHungUp::NetworkGone => "there is no network",
+            WhyHungUp::Slept => "the machine has slept",
         })
     }
 }

@@ -1,11 +1,16 @@
-//! The reducer.
+//! The reducer: what each action does to what is known of peers. Links are in [`links`](crate::links), the network's ups
+//! and downs in [`network`](crate::network), hubs in [`hub`](crate::hub); whom to dial is decided in
+//! [`schedule`](crate::schedule).
 
 use sbot_feed::FeedId;
 
 use crate::action::{Action, Change, Effect, Refusal, WhyHungUp};
-use crate::state::{AttemptId, Direction, KnownRoute, Link, LinkId, MAX_ERROR, MAX_ROUTE, Millis, Peer, Source, State};
+use crate::peer::{Peer, Transfer};
+use crate::route::{KnownRoute, MAX_ROUTE, Source};
+use crate::state::{Effects, Millis, State};
 
-type Effects = Vec<Effect>;
+/// So many peers are looked at to find the one that makes room when the table is full.
+const SAMPLE: usize = 32;
 
 impl State {
     /// Takes note of what happened and says what shall happen.
@@ -17,36 +22,51 @@ impl State {
         let out = &mut effects;
         match action {
             Action::RouteAdded { peer, route, source } => self.route_added(peer, route, source, out),
-            Action::RouteRemoved { peer, route } => self.route_removed(peer, &route, out),
+            Action::RouteRemoved { peer, route, source } => self.route_gone(peer, &route, source, out),
             Action::PeerForgotten { peer } => self.forgotten(peer, out),
             Action::LongTermSet { peer, on } => self.long_term_set(peer, on, out),
+            Action::AutoconnectSet { peer, on } => self.autoconnect_set(peer, on, out),
             Action::PeerPrioritised { peer, hops } => self.prioritised(peer, hops),
             Action::PeerBanned { peer, on } => self.banned(peer, on, out),
             Action::ConnectRequested { peer } => self.connect_requested(peer, out),
-            Action::DisconnectRequested { peer } => self.disconnect_requested(peer, out),
+            Action::RemotePeerDisconnect { peer } => self.disconnect_requested(peer, out),
+            Action::RemotePeerConnecting { peer } => self.expect(peer),
             Action::RemotePeerConnectionSucceeded { peer, attempt, link } => self.succeeded(peer, attempt, link, out),
             Action::RemotePeerConnectionFailed { peer, attempt, error } => self.failed(peer, attempt, &error, out),
-            Action::RemotePeerClientDidConnect { peer, link, address } => self.dialed_us(peer, link, address, out),
+            Action::RemotePeerClientDidConnect { peer, link, address, hops } => {
+                self.dialed_us(peer, link, address, hops, out);
+            }
             Action::RemotePeerDidDisconnect { peer, link, error } => self.ended(peer, link, error.as_deref(), out),
-            Action::NetworkDidReconnect => self.reconnect(out),
+            Action::DownloadStarted { peer } | Action::DownloadProgressed { peer } => self.transfers(peer, true),
+            Action::DownloadFinished { peer } => self.transfers(peer, false),
+            Action::InitialSyncStarted => self.syncing = true,
+            Action::InitialSyncFinished => self.syncing = false,
+            Action::HubAddressAdded { hub } => self.hub_added(hub, out),
+            Action::HubAddressRemoved { hub } => self.hub_removed(&hub, out),
+            Action::HubConnectionSucceeded { hub } => self.hub_succeeded(&hub, out),
+            Action::HubConnectionFailed { hub, error } => self.hub_lost(&hub, Some(error), true, out),
+            Action::HubDidDisconnect { hub, error } => self.hub_lost(&hub, error, false, out),
+            Action::RemotePeerDidAnnounce { hub, peer, route } => self.announced(&hub, peer, route, out),
+            Action::RemotePeerDidLeave { hub, peer } => self.left(&hub, peer, out),
+            Action::NetworkDidDisconnect => self.network_gone(out),
+            Action::NetworkDidReconnect => self.network_back(WhyHungUp::NetworkChanged, out),
+            Action::SystemDidWake => self.network_back(WhyHungUp::Slept, out),
             Action::SchedulerStarted => self.running = true,
             Action::SchedulerStopped => self.running = false,
             Action::PeerConnectionTimerTicked => self.wake = None,
-            Action::SettingsChanged(settings) => self.settings = settings,
+            Action::SettingsChanged(settings) => self.settings_changed(*settings),
         }
         self.schedule(out);
         effects
     }
 
     /// Makes a peer known; false if it can't be.
-    fn ensure(&mut self, key: FeedId, out: &mut Effects) -> bool {
+    pub(crate) fn ensure(&mut self, key: FeedId, out: &mut Effects) -> bool {
         if self.peers.contains_key(&key) {
             return true;
         }
         if self.peers.len() >= self.settings.most_peers {
-            let worth = |peer: &Peer| (peer.last_success, std::cmp::Reverse(peer.failures), peer.birth);
-            let victim = self.peers.iter().filter(|(_, peer)| !peer.is_valued()).min_by_key(|(_, peer)| worth(peer));
-            let Some(victim) = victim.map(|(key, _)| *key) else { return false };
+            let Some(victim) = self.least_valued() else { return false };
             self.remove(victim, out);
         }
         self.peers.insert(key, Peer::new(self.next_birth, self.now));
@@ -55,24 +75,58 @@ impl State {
         true
     }
 
+    /// The one of some peers, taken at random, that would be missed least; `None` if all would be.
+    fn least_valued(&mut self) -> Option<FeedId> {
+        let start = self.random_key();
+        let around = self.peers.range(start..).chain(self.peers.range(..start)).take(SAMPLE);
+        let dispensable = around.filter(|(_, peer)| !peer.is_valued());
+        let worth = |peer: &Peer| {
+            let priority = std::cmp::Reverse(peer.priority(&self.settings));
+            (priority, peer.last_success, std::cmp::Reverse(peer.failures), peer.birth)
+        };
+        dispensable.min_by_key(|(_, peer)| worth(peer)).map(|(key, _)| *key)
+    }
+
     fn remove(&mut self, key: FeedId, out: &mut Effects) {
-        self.set_next_try(key, None);
+        self.set_place(key, None);
         if self.peers.remove(&key).is_some() {
             out.push(Effect::Changed { peer: key, change: Change::Removed });
         }
     }
 
     /// Forgets a peer of which nothing is left to know.
-    fn sweep(&mut self, key: FeedId, out: &mut Effects) {
+    pub(crate) fn sweep(&mut self, key: FeedId, out: &mut Effects) {
         let idle = |peer: &Peer| {
-            peer.routes.is_empty() && !peer.long_term && !peer.banned && peer.link.is_none() && peer.dialing.is_none()
+            peer.routes.is_empty() && !peer.long_term && !peer.banned && peer.link.is_none() && peer.dialing.is_empty()
         };
         if self.peers.get(&key).is_some_and(idle) {
             self.remove(key, out);
         }
     }
 
-    fn route_added(&mut self, key: FeedId, address: String, source: Source, out: &mut Effects) {
+    /// Forgets a peer that could not be reached for long enough, and that nobody would miss.
+    pub(crate) fn give_up(&mut self, key: FeedId, out: &mut Effects) {
+        let settings = &self.settings;
+        let Some(peer) = self.peers.get(&key) else { return };
+        let long_ago = |when: Millis, limit: Millis| self.now.saturating_sub(when) >= limit;
+        let dead = peer.failures >= settings.forget_failures
+            && match peer.last_success {
+                None => long_ago(peer.known_since, settings.forget_after),
+                Some(when) => long_ago(when, settings.forget_lost_after),
+            };
+        if !dead || peer.is_valued() {
+            return;
+        }
+        self.remove(key, out);
+        out.push(Effect::Persist);
+        if self.forgotten.len() >= self.settings.most_forgotten {
+            let oldest = self.forgotten.iter().min_by_key(|(_, until)| **until).map(|(key, _)| *key);
+            oldest.map(|key| self.forgotten.remove(&key));
+        }
+        self.forgotten.insert(key, self.now.saturating_add(self.settings.forget_for));
+    }
+
+    pub(crate) fn route_added(&mut self, key: FeedId, address: String, source: Source, out: &mut Effects) {
         let refused = |why| Effect::Refused { peer: key, why };
         if key == self.own {
             return out.push(refused(Refusal::OwnKey));
@@ -80,19 +134,24 @@ impl State {
         if address.len() > MAX_ROUTE {
             return out.push(refused(Refusal::RouteTooLong));
         }
+        if let Some(until) = self.forgotten.get(&key) {
+            if *until > self.now && !source.revives() {
+                return;
+            }
+            self.forgotten.remove(&key);
+        }
         if !self.ensure(key, out) {
             return out.push(refused(Refusal::TableFull));
         }
-        let (most, now) = (self.settings.most_routes, self.now);
+        let most = self.settings.most_routes;
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if let Some(route) = peer.routes.iter_mut().find(|route| route.address == address) {
             route.announced = route.announced.saturating_add(1);
-            if route.source <= source {
+            if !route.said_by(source) {
                 return;
             }
-            route.source = source;
         } else {
-            let route = KnownRoute { address, source, announced: 1, last_success: None, failures: 0, tried: false };
+            let route = KnownRoute::new(address, source);
             if peer.routes.len() < most {
                 peer.routes.push(route);
             } else {
@@ -104,34 +163,37 @@ impl State {
                 }
             }
         }
-        out.push(Effect::Persist);
-        if self.peers.get(&key).is_some_and(|peer| peer.next_try.is_none()) {
-            self.plan(key, now);
+        if source.is_saved() {
+            out.push(Effect::Persist);
         }
+        self.replan(key);
     }
 
-    fn route_removed(&mut self, key: FeedId, address: &str, out: &mut Effects) {
+    /// A route is no longer known from `source`, or from anyone.
+    pub(crate) fn route_gone(&mut self, key: FeedId, address: &str, source: Option<Source>, out: &mut Effects) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
-        let before = peer.routes.len();
-        peer.routes.retain(|route| route.address != address);
-        if peer.routes.len() == before {
-            return;
+        let said = |route: &KnownRoute| source.is_none_or(|source| route.is_from(source));
+        let Some(at) = peer.routes.iter().position(|route| route.address == address && said(route)) else { return };
+        if source.is_none_or(|gone| !peer.routes[at].keep_sources(|source| source != gone)) {
+            peer.routes.remove(at);
         }
-        out.push(Effect::Persist);
-        let when = peer.next_try.unwrap_or(self.now);
-        self.plan(key, when);
+        if source.is_none_or(Source::is_saved) {
+            out.push(Effect::Persist);
+        }
+        self.replan(key);
         self.sweep(key, out);
     }
 
     fn forgotten(&mut self, key: FeedId, out: &mut Effects) {
-        self.cancel_dial(key, out);
+        self.cancel_dials(key, out);
         let Some(peer) = self.peers.get_mut(&key) else { return };
         peer.routes.clear();
         peer.long_term = false;
+        peer.autoconnect = true;
         peer.wanted = None;
         peer.asked = false;
         out.push(Effect::Persist);
-        self.set_next_try(key, None);
+        self.set_place(key, None);
         self.sweep(key, out);
     }
 
@@ -141,17 +203,24 @@ impl State {
         };
         peer.long_term = on;
         peer.wanted = None;
+        peer.asked &= on;
         out.push(Effect::Persist);
-        let when = peer.next_try.unwrap_or(self.now);
-        self.plan(key, when);
+        self.replan(key);
         self.sweep(key, out);
+    }
+
+    fn autoconnect_set(&mut self, key: FeedId, on: bool, out: &mut Effects) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        if std::mem::replace(&mut peer.autoconnect, on) != on {
+            out.push(Effect::Persist);
+            self.replan(key);
+        }
     }
 
     fn prioritised(&mut self, key: FeedId, hops: Option<u32>) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if std::mem::replace(&mut peer.hops, hops) != hops {
-            let when = peer.next_try.unwrap_or(self.now);
-            self.plan(key, when);
+            self.replan(key);
         }
     }
 
@@ -162,7 +231,6 @@ impl State {
         if !self.ensure(key, out) {
             return out.push(Effect::Refused { peer: key, why: Refusal::TableFull });
         }
-        let now = self.now;
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if std::mem::replace(&mut peer.banned, on) == on {
             return;
@@ -170,10 +238,10 @@ impl State {
         peer.asked = false;
         out.push(Effect::Persist);
         if on {
-            self.cancel_dial(key, out);
+            self.cancel_dials(key, out);
             self.hang_up(key, WhyHungUp::Banned, out);
         }
-        self.plan(key, now);
+        self.replan(key);
         self.sweep(key, out);
     }
 
@@ -194,10 +262,11 @@ impl State {
             peer.wanted = Some(true);
             out.push(Effect::Persist);
         }
-        if connected || peer.dialing.is_some() {
+        if connected || !peer.dialing.is_empty() {
             return;
         }
         peer.asked = true;
+        peer.expected = None;
         peer.routes.iter_mut().for_each(|route| route.tried = false);
         self.plan(key, self.now);
     }
@@ -207,199 +276,26 @@ impl State {
         peer.wanted = Some(false);
         peer.asked = false;
         out.push(Effect::Persist);
-        self.set_next_try(key, None);
-        self.cancel_dial(key, out);
+        self.set_place(key, None);
+        self.cancel_dials(key, out);
         self.hang_up(key, WhyHungUp::ByHand, out);
         self.sweep(key, out);
     }
 
-    /// Breaks off the dial under way, if there is one.
-    fn cancel_dial(&mut self, key: FeedId, out: &mut Effects) {
+    fn expect(&mut self, key: FeedId) {
+        let until = self.now.saturating_add(self.settings.dial_timeout);
         let Some(peer) = self.peers.get_mut(&key) else { return };
-        let Some(attempt) = peer.dialing.take() else { return };
-        self.dials -= 1;
-        out.push(Effect::CancelDial { peer: key, attempt: attempt.id });
-        if peer.link.is_none() {
-            peer.since = self.now;
-            out.push(Effect::Changed { peer: key, change: Change::Disconnected });
-        }
+        peer.expected = Some(until);
+        self.replan(key);
     }
 
-    /// Asks for the end of the live link, if there is one.
-    fn hang_up(&mut self, key: FeedId, why: WhyHungUp, out: &mut Effects) {
-        let Some(peer) = self.peers.get_mut(&key) else { return };
-        let Some(link) = peer.link.as_mut().filter(|link| !link.leaving) else { return };
-        link.leaving = true;
-        out.push(Effect::HangUp { peer: key, link: link.id, why });
-        peer.since = self.now;
-        out.push(Effect::Changed { peer: key, change: Change::Disconnecting });
-    }
-
-    fn count(&mut self, direction: Direction) -> &mut usize {
-        match direction {
-            Direction::Outgoing => &mut self.outbound,
-            Direction::Incoming => &mut self.inbound,
-        }
-    }
-
-    fn succeeded(&mut self, key: FeedId, attempt: AttemptId, link: LinkId, out: &mut Effects) {
+    fn transfers(&mut self, key: FeedId, on: bool) {
         let now = self.now;
-        let dialing = self.peers.get_mut(&key).and_then(|peer| peer.dialing.take_if(|dialing| dialing.id == attempt));
-        let Some(dialing) = dialing else {
-            return out.push(Effect::HangUp { peer: key, link, why: WhyHungUp::NoLongerWanted });
+        let Some(peer) = self.peers.get_mut(&key).filter(|peer| peer.link.is_some()) else { return };
+        peer.transfer = match peer.transfer {
+            _ if !on => None,
+            Some(transfer) => Some(Transfer { progress: now, ..transfer }),
+            None => Some(Transfer { since: now, progress: now }),
         };
-        self.dials -= 1;
-        let route = self
-            .peers
-            .get_mut(&key)
-            .and_then(|peer| peer.routes.iter_mut().find(|route| route.address == dialing.route));
-        if let Some(route) = route {
-            route.last_success = Some(now);
-            route.failures = 0;
-            out.push(Effect::Persist);
-        }
-        self.settle(key, link, Direction::Outgoing, dialing.route, out);
-    }
-
-    fn dialed_us(&mut self, key: FeedId, link: LinkId, address: String, out: &mut Effects) {
-        if key == self.own {
-            return;
-        }
-        let hang_up = |why| Effect::HangUp { peer: key, link, why };
-        let peer = self.peers.get(&key);
-        if peer.is_some_and(|peer| peer.banned) {
-            return out.push(hang_up(WhyHungUp::Banned));
-        }
-        let counted = |link: &Link| link.direction == Direction::Incoming;
-        let replaces = peer.and_then(|peer| peer.link.as_ref()).is_some_and(counted);
-        if (!replaces && self.inbound >= self.settings.most_inbound) || !self.ensure(key, out) {
-            return out.push(hang_up(WhyHungUp::TooMany));
-        }
-        let address = if address.len() > MAX_ROUTE { String::new() } else { address };
-        self.settle(key, link, Direction::Incoming, address, out);
-    }
-
-    /// Takes a link that has come up for the one, or ends it in favour of the one there is.
-    fn settle(&mut self, key: FeedId, id: LinkId, direction: Direction, address: String, out: &mut Effects) {
-        let now = self.now;
-        // Both ends come to the same answer: what the smaller key dialed.
-        let ours_goes_before = self.own < key;
-        let preferred = (direction == Direction::Outgoing) == ours_goes_before;
-        let window = self.settings.race_window;
-        let Some(peer) = self.peers.get_mut(&key) else { return };
-        if let Some(old) = &peer.link {
-            // An older link from the other end, or one that this end has dialed anew: the other end has lost it.
-            let raced = !old.leaving && old.direction != direction && now.saturating_sub(old.since) <= window;
-            if raced && !preferred {
-                return out.push(Effect::HangUp { peer: key, link: id, why: WhyHungUp::Duplicate });
-            }
-            let (old, before) = (old.id, old.direction);
-            let leaving = peer.link.take().is_some_and(|link| link.leaving);
-            *self.count(before) -= 1;
-            if !leaving {
-                out.push(Effect::HangUp { peer: key, link: old, why: WhyHungUp::Duplicate });
-            }
-        }
-        *self.count(direction) += 1;
-        let Some(peer) = self.peers.get_mut(&key) else { return };
-        peer.link = Some(Link { id, direction, address, since: now, leaving: false });
-        peer.since = now;
-        peer.last_success = Some(now);
-        peer.last_error = None;
-        peer.asked = false;
-        peer.routes.iter_mut().for_each(|route| route.tried = false);
-        self.set_next_try(key, None);
-        if preferred {
-            self.cancel_dial(key, out);
-        }
-        out.push(Effect::Changed { peer: key, change: Change::Connected });
-    }
-
-    fn failed(&mut self, key: FeedId, attempt: AttemptId, error: &str, out: &mut Effects) {
-        let Some(peer) = self.peers.get_mut(&key) else { return };
-        let Some(dialing) = peer.dialing.take_if(|dialing| dialing.id == attempt) else { return };
-        self.dials -= 1;
-        peer.last_error = Some(cut(error));
-        if let Some(route) = peer.routes.iter_mut().find(|route| route.address == dialing.route) {
-            route.failures = route.failures.saturating_add(1);
-        }
-        if peer.link.is_some() {
-            return;
-        }
-        peer.since = self.now;
-        if peer.routes.iter().any(|route| !route.tried) {
-            return self.plan(key, self.now);
-        }
-        peer.asked = false;
-        peer.failures = peer.failures.saturating_add(1);
-        peer.routes.iter_mut().for_each(|route| route.tried = false);
-        let failures = peer.failures;
-        out.push(Effect::Changed { peer: key, change: Change::ConnectFailed });
-        let pause = self.pause(failures);
-        self.plan(key, self.now.saturating_add(pause));
-        self.sweep(key, out);
-    }
-
-    fn ended(&mut self, key: FeedId, id: LinkId, error: Option<&str>, out: &mut Effects) {
-        let (now, stable_after) = (self.now, self.settings.stable_after);
-        let Some(peer) = self.peers.get_mut(&key) else { return };
-        let Some(link) = peer.link.take_if(|link| link.id == id) else { return };
-        let lasted = now.saturating_sub(link.since);
-        peer.durations.add(lasted);
-        peer.since = now;
-        peer.last_success = Some(now);
-        if let Some(error) = error {
-            peer.last_error = Some(cut(error));
-        }
-        if lasted >= stable_after || link.leaving {
-            peer.failures = 0;
-        } else {
-            peer.failures = peer.failures.saturating_add(1);
-        }
-        let failures = peer.failures;
-        *self.count(link.direction) -= 1;
-        out.push(Effect::Changed { peer: key, change: Change::Disconnected });
-        if self.peers.get(&key).is_some_and(|peer| peer.dialing.is_none()) {
-            // If the user has asked for it again meanwhile, at once.
-            let asked = self.peers.get(&key).is_some_and(|peer| peer.asked);
-            let pause = if asked { 0 } else { self.pause(failures) };
-            self.plan(key, now.saturating_add(pause));
-        }
-        self.sweep(key, out);
-    }
-
-    fn reconnect(&mut self, out: &mut Effects) {
-        let keys: Vec<FeedId> = self.peers.keys().copied().collect();
-        for key in keys {
-            self.cancel_dial(key, out);
-            let Some(peer) = self.peers.get_mut(&key) else { continue };
-            peer.failures = 0;
-            for route in &mut peer.routes {
-                (route.failures, route.tried) = (0, false);
-            }
-            // Its end may never be reported.
-            if let Some(link) = peer.link.take() {
-                peer.durations.add(self.now.saturating_sub(link.since));
-                peer.since = self.now;
-                *self.count(link.direction) -= 1;
-                if !link.leaving {
-                    out.push(Effect::HangUp { peer: key, link: link.id, why: WhyHungUp::NetworkChanged });
-                }
-                out.push(Effect::Changed { peer: key, change: Change::Disconnected });
-            }
-            let later = self.within(self.settings.spread);
-            self.plan(key, self.now.saturating_add(later));
-            self.sweep(key, out);
-        }
     }
 }
-
-/// An error as it is kept.
-fn cut(error: &str) -> String {
-    let end = (0..=error.len().min(MAX_ERROR)).rev().find(|at| error.is_char_boundary(*at)).unwrap_or(0);
-    error[..end].to_owned()
-}
-
-#[cfg(test)]
-#[path = "reduce_tests.rs"]
-mod tests;

@@ -1,9 +1,66 @@
-//! Whom to dial now, and how long to wait after a failure.
+//! Whom to dial now, whom to hang up on for somebody else, and how long to wait after a failure.
+//!
+//! Whoever may be dialed waits in one of two queues: `due` by the time from which it may, `ready` by how urgent it is once
+//! that time has come. What `ready` holds is dialed as far as there is room: first whom the user waits for, then whom we
+//! are to be connected with always, then candidates for the slots of their kind, by priority, then by hops, then whoever
+//! was not tried for longest.
 
 use sbot_feed::FeedId;
+use serde::{Deserialize, Serialize};
 
-use crate::action::{Change, Effect};
-use crate::state::{Attempt, AttemptId, Millis, State};
+use crate::action::{AttemptId, Change, Effect, WhyHungUp};
+use crate::peer::{Attempt, Class, Priority};
+use crate::route::Kind;
+use crate::state::{Effects, Millis, State};
+
+/// Where a peer waits to be dialed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Place {
+    /// Until then.
+    Due(Millis),
+    /// For room.
+    Ready(Ready),
+}
+
+impl Place {
+    /// From when on it may be dialed.
+    pub(crate) fn when(self) -> Millis {
+        match self {
+            Place::Due(when) => when,
+            Place::Ready(ready) => ready.when,
+        }
+    }
+}
+
+/// What a peer waits for: room for one more dial, one more link, or one of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Lane {
+    Asked,
+    Kept,
+    Slot(Kind),
+}
+
+/// A peer whose time has come; the smallest one of a lane is dialed first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Ready {
+    lane: Lane,
+    priority: Priority,
+    hops: u32,
+    tried: Option<Millis>,
+    when: Millis,
+    key: FeedId,
+}
+
+impl Ready {
+    /// What it waits for.
+    pub(crate) fn lane(self) -> Lane {
+        self.lane
+    }
+
+    fn first_of(lane: Lane) -> Self {
+        Ready { lane, priority: Priority::High, hops: 0, tried: None, when: 0, key: FeedId([0; 32]) }
+    }
+}
 
 impl State {
     /// The next number of the generator (splitmix64: Steele, Lea and Flood, "Fast splittable pseudorandom number
@@ -21,86 +78,291 @@ impl State {
         self.draw() % limit.max(1)
     }
 
+    /// Any key, from which to look for peers.
+    pub(crate) fn random_key(&mut self) -> FeedId {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&self.draw().to_be_bytes());
+        FeedId(key)
+    }
+
     /// The pause after so many failures in a row: it doubles with each, and is lengthened by up to its half, so that
     /// a longer row always means a longer pause until the limit.
-    pub(crate) fn pause(&mut self, failures: u32) -> Millis {
+    pub(crate) fn pause(&mut self, failures: u32, longest: Millis) -> Millis {
         let doubled = 1u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX);
-        let pause = self.settings.first_pause.saturating_mul(doubled).min(self.settings.longest_pause / 3 * 2);
+        let pause = self.settings.first_pause.saturating_mul(doubled).min(longest / 3 * 2);
         pause + self.within(pause / 2)
     }
 
-    /// Sets when a peer is dialed next.
-    pub(crate) fn set_next_try(&mut self, key: FeedId, when: Option<Millis>) {
+    /// Has a peer dialed again after the pause that its failures call for.
+    pub(crate) fn plan_after_pause(&mut self, key: FeedId) {
+        let Some(peer) = self.peers.get(&key) else { return };
+        let proven = peer.last_success.is_some() || peer.is_kept_connected();
+        let settings = &self.settings;
+        let longest = if proven { settings.longest_pause } else { settings.longest_pause_unproven };
+        let pause = self.pause(peer.failures, longest);
+        self.plan(key, self.now.saturating_add(pause));
+    }
+
+    /// After a row of failures, whosever, candidates are dialed ever more slowly: it may be our own network.
+    pub(crate) fn brake(&mut self) {
+        self.failed_in_row = self.failed_in_row.saturating_add(1);
+        let beyond = self.failed_in_row.saturating_sub(self.settings.brake_after);
+        if beyond > 0 {
+            let pause = self.pause(beyond, self.settings.brake_most);
+            self.brake_until = self.now.saturating_add(pause);
+        }
+    }
+
+    /// Sets where a peer waits.
+    pub(crate) fn set_place(&mut self, key: FeedId, place: Option<Place>) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
-        if let Some(before) = std::mem::replace(&mut peer.next_try, when) {
-            self.due.remove(&(before, key));
+        if peer.place == place {
+            return;
         }
-        if let Some(when) = when {
-            self.due.insert((when, key));
-        }
+        match std::mem::replace(&mut peer.place, place) {
+            Some(Place::Due(when)) => self.due.remove(&(when, key)),
+            Some(Place::Ready(ready)) => self.ready.remove(&ready),
+            None => false,
+        };
+        match place {
+            Some(Place::Due(when)) => self.due.insert((when, key)),
+            Some(Place::Ready(ready)) => self.ready.insert(ready),
+            None => false,
+        };
     }
 
-    /// Has a peer dialed at `when`, if it is one to be dialed at all; takes it off the list if it isn't.
+    /// Has a peer dialed from `when` on, if it is one to be dialed at all; takes it out of the queues if it isn't.
     pub(crate) fn plan(&mut self, key: FeedId, when: Millis) {
-        let dialable = self.peers.get(&key).is_some_and(|peer| {
-            (peer.is_kept_connected() || peer.asked)
-                && !peer.banned
-                && !peer.routes.is_empty()
-                && peer.link.is_none()
-                && peer.dialing.is_none()
-        });
-        self.set_next_try(key, (dialable && key != self.own).then_some(when));
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let when = peer.expected.map_or(when, |expected| when.max(expected));
+        let place = match peer.class(&self.settings) {
+            None => None,
+            Some(_) if when > now => Some(Place::Due(when)),
+            Some(class) => {
+                if peer.routes.iter().all(|route| route.tried) {
+                    peer.routes.iter_mut().for_each(|route| route.tried = false);
+                }
+                let kind = peer.next_route().map_or(Kind::Internet, |route| route.kind);
+                let (lane, priority) = match class {
+                    Class::Asked => (Lane::Asked, Priority::High),
+                    Class::Kept => (Lane::Kept, Priority::High),
+                    Class::Candidate(priority) => (Lane::Slot(kind), priority),
+                };
+                let hops = peer.hops.unwrap_or(u32::MAX);
+                Some(Place::Ready(Ready { lane, priority, hops, tried: peer.last_tried, when, key }))
+            }
+        };
+        self.set_place(key, place);
     }
 
-    /// Dials those whose time has come, as far as there is room, and asks to be woken for the next.
-    pub(crate) fn schedule(&mut self, effects: &mut Vec<Effect>) {
-        let free = self.settings.most_dials.saturating_sub(self.dials);
-        if free > 0 {
-            let asked = |key: &FeedId| self.peers.get(key).is_some_and(|peer| peer.asked);
-            let due = self.due.iter().take_while(|(when, _)| *when <= self.now);
-            let mut candidates: Vec<_> = due
-                .map(|(when, key)| (!asked(key), *when, *key))
-                .filter(|(unasked, ..)| self.running || !unasked)
-                .collect();
-            candidates.sort_unstable();
-            for (unasked, _, key) in candidates.into_iter().take(free) {
-                if unasked && self.outbound + self.dials >= self.settings.most_outbound {
-                    break;
-                }
-                self.dial(key, effects);
+    /// Plans a peer anew at the time at which it was to be dialed, or at once: what is known of it has changed.
+    pub(crate) fn replan(&mut self, key: FeedId) {
+        let when = self.peers.get(&key).and_then(|peer| peer.next_try());
+        self.plan(key, when.unwrap_or(self.now));
+    }
+
+    fn first_in(&self, lane: Lane) -> Option<Ready> {
+        self.ready.range(Ready::first_of(lane)..).next().filter(|ready| ready.lane == lane).copied()
+    }
+
+    /// How many slots are taken, of whichever kind.
+    fn taken(&self) -> usize {
+        Kind::ALL.into_iter().map(|kind| self.slots[kind]).sum()
+    }
+
+    fn may_dial(&self) -> bool {
+        self.dials < self.settings.most_dials
+    }
+
+    /// Dials those whose time has come, as far as there is room, and asks to be woken for what comes next.
+    pub(crate) fn schedule(&mut self, out: &mut Effects) {
+        while let Some((when, key)) = self.due.first().copied().filter(|(when, _)| *when <= self.now) {
+            self.plan(key, when);
+        }
+        while self.may_dial()
+            && let Some((when, key)) = self.staggered.first().copied().filter(|(when, _)| *when <= self.now)
+        {
+            self.staggered.remove(&(when, key));
+            if let Some(peer) = self.peers.get_mut(&key) {
+                peer.stagger = None;
+                self.dial(key, out);
             }
         }
-        let wakes = |(_, key): &&(Millis, FeedId)| self.running || self.peers.get(key).is_some_and(|peer| peer.asked);
-        let after = (self.now.saturating_add(1), FeedId([0; 32]));
-        let next = self.due.range(after..).find(wakes).map(|(when, _)| *when);
-        if let Some(when) = next.filter(|when| self.wake != Some(*when)) {
+        while self.may_dial()
+            && let Some(ready) = self.first_in(Lane::Asked)
+        {
+            self.dial(ready.key, out);
+        }
+        if self.running && self.online {
+            self.dial_kept(out);
+            for kind in Kind::ALL {
+                self.dial_candidates(kind, out);
+                self.rotate(kind, out);
+            }
+        }
+        let hubs = self.schedule_hubs(out);
+        let next = [hubs, self.next_time()].into_iter().flatten().min();
+        if let Some(when) = next.filter(|when| self.wake.is_none_or(|wake| *when < wake)) {
             self.wake = Some(when);
-            effects.push(Effect::WakeMeAt(when));
+            out.push(Effect::WakeMeAt(when));
+        }
+    }
+
+    fn dial_kept(&mut self, out: &mut Effects) {
+        while self.may_dial()
+            && let Some(ready) = self.first_in(Lane::Kept)
+        {
+            if self.taken() >= self.settings.most_outbound {
+                return self.make_room(out);
+            }
+            self.dial(ready.key, out);
+        }
+    }
+
+    /// Hangs up on a candidate, for one that is to be connected always; one at a time.
+    fn make_room(&mut self, out: &mut Effects) {
+        if self.outbound > self.aging.len() {
+            // One is leaving already.
+            return;
+        }
+        let all: Vec<_> = self.aging.iter().map(|(_, when, key)| (*when, *key)).collect();
+        if let Some((victim, _)) = self.victim(all) {
+            self.hang_up(victim, WhyHungUp::MakesRoom, out);
+        }
+    }
+
+    /// The one of these links that may go: the one with the lowest priority, and of those the oldest; none that is to be
+    /// held, or transfers something.
+    fn victim(&self, links: impl IntoIterator<Item = (Millis, FeedId)>) -> Option<(FeedId, Priority)> {
+        let settings = &self.settings;
+        let may_go = |(when, key): (Millis, FeedId)| {
+            let peer = self.peers.get(&key)?;
+            let stays = peer.is_kept_connected() || peer.is_busy(self.now, settings);
+            (!stays).then(|| (std::cmp::Reverse(peer.priority(settings)), when, key))
+        };
+        links.into_iter().filter_map(may_go).min().map(|(priority, _, key)| (key, priority.0))
+    }
+
+    /// Fills the free slots of a kind.
+    fn dial_candidates(&mut self, kind: Kind, out: &mut Effects) {
+        while self.has_free_slot(kind)
+            && self.may_dial_candidates()
+            && let Some(ready) = self.first_in(Lane::Slot(kind))
+        {
+            self.dial(ready.key, out);
+        }
+    }
+
+    fn has_free_slot(&self, kind: Kind) -> bool {
+        self.slots[kind] < self.settings.slots(kind).most
+    }
+
+    fn may_dial_candidates(&self) -> bool {
+        let most = if self.syncing { self.settings.initial_sync_links } else { usize::MAX };
+        self.may_dial() && self.taken() < most.min(self.settings.most_outbound) && self.now >= self.brake_until
+    }
+
+    /// Those links of a kind whose time is over.
+    fn aged(&self, kind: Kind) -> Vec<(Millis, FeedId)> {
+        let aging = self.aging.range((kind, 0, FeedId([0; 32]))..=(kind, self.now, FeedId([255; 32])));
+        aging.map(|(_, when, key)| (*when, *key)).collect()
+    }
+
+    /// Lets others have their turn. Whoever waits is dialed first, with one slot more than there are, and only when it is
+    /// connected somebody goes: no good link is given away for a dead address.
+    fn rotate(&mut self, kind: Kind, out: &mut Effects) {
+        let most = self.settings.slots(kind).most;
+        if self.slots[kind] > most {
+            let connected = self.outbound_of(kind) > most;
+            if connected && let Some((victim, _)) = self.victim(self.aged(kind)) {
+                self.hang_up(victim, WhyHungUp::Rotated, out);
+            }
+            return;
+        }
+        if self.slots[kind] < most || self.now < self.probe_after[kind] || self.syncing || !self.may_dial_candidates() {
+            return;
+        }
+        let Some(next) = self.first_in(Lane::Slot(kind)) else { return };
+        match self.victim(self.aged(kind)) {
+            // Whoever waits must be worth as much.
+            Some((_, priority)) if next.priority <= priority => {
+                self.probe_after[kind] = self.now.saturating_add(self.settings.probe_pause);
+                self.dial(next.key, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// How many links of a kind we dialed that aren't being closed.
+    fn outbound_of(&self, kind: Kind) -> usize {
+        self.aging.range((kind, 0, FeedId([0; 32]))..=(kind, Millis::MAX, FeedId([255; 32]))).count()
+    }
+
+    /// When something is to be done next if nothing happens.
+    fn next_time(&self) -> Option<Millis> {
+        let after_now = |when: Millis| (when > self.now).then_some(when);
+        let mut times = vec![self.staggered.first().map(|(when, _)| *when).and_then(after_now)];
+        if self.running && self.online {
+            times.push(self.due.first().map(|(when, _)| *when).and_then(after_now));
+            for kind in Kind::ALL {
+                if self.first_in(Lane::Slot(kind)).is_none() {
+                    continue;
+                }
+                times.push(after_now(self.brake_until));
+                if !self.has_free_slot(kind) {
+                    let from = (kind, self.now, FeedId([255; 32]));
+                    let aging = self.aging.range(from..).next();
+                    let aging = aging.filter(|(of, when, _)| *of == kind && *when < Millis::MAX);
+                    times.push(aging.and_then(|(_, when, _)| after_now(*when)));
+                    times.push(after_now(self.probe_after[kind]));
+                }
+            }
+        }
+        times.into_iter().flatten().min()
+    }
+
+    /// Has the next route of a peer tried then, beside those that are being dialed, if there is one of the same kind.
+    pub(crate) fn stagger(&mut self, key: FeedId, when: Millis) {
+        let most = self.settings.most_dials_of_one;
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let same_kind = peer.next_route().is_some_and(|route| Some(route.kind) == peer.slot);
+        let wanted = peer.link.is_none() && !peer.dialing.is_empty() && peer.dialing.len() < most && same_kind;
+        if let Some(before) = std::mem::replace(&mut peer.stagger, wanted.then_some(when)) {
+            self.staggered.remove(&(before, key));
+        }
+        if wanted {
+            self.staggered.insert((when, key));
         }
     }
 
     /// Dials the best route that was not tried since the last pause.
-    fn dial(&mut self, key: FeedId, effects: &mut Vec<Effect>) {
-        self.set_next_try(key, None);
+    fn dial(&mut self, key: FeedId, out: &mut Effects) {
+        self.set_place(key, None);
         let (now, timeout, attempt) = (self.now, self.settings.dial_timeout, AttemptId(self.next_attempt));
         let Some(peer) = self.peers.get_mut(&key) else { return };
-        if peer.routes.iter().all(|route| route.tried) {
-            peer.routes.iter_mut().for_each(|route| route.tried = false);
+        let Some((address, kind, rank)) =
+            peer.next_route().map(|route| (route.address.clone(), route.kind, route.rank()))
+        else {
+            return;
+        };
+        if let Some(route) = peer.routes.iter_mut().find(|route| route.address == address) {
+            route.tried = true;
         }
-        // The one that worked last, then the one that failed least, then the one that has been known longest.
-        let best = peer
-            .routes
-            .iter_mut()
-            .filter(|route| !route.tried)
-            .min_by_key(|route| (std::cmp::Reverse(route.last_success), route.failures));
-        let Some(route) = best else { return };
-        route.tried = true;
-        let address = route.address.clone();
-        peer.dialing = Some(Attempt { id: attempt, route: address.clone(), since: now });
-        peer.since = now;
+        let first = peer.dialing.is_empty();
+        peer.dialing.push(Attempt { id: attempt, route: address.clone(), since: now });
+        peer.last_tried = Some(now);
+        let races = peer.next_route().is_some_and(|next| next.rank() == rank);
+        if first && peer.link.is_none() {
+            peer.since = now;
+            out.push(Effect::Changed { peer: key, change: Change::Connecting });
+        }
         self.next_attempt += 1;
         self.dials += 1;
-        effects.push(Effect::Changed { peer: key, change: Change::Connecting });
-        effects.push(Effect::Dial { peer: key, route: address, attempt, timeout });
+        self.settle_slot(key, first.then_some(kind));
+        if races {
+            self.stagger(key, now.saturating_add(self.settings.stagger));
+        }
+        out.push(Effect::Dial { peer: key, route: address, attempt, timeout });
     }
 }

@@ -5,285 +5,36 @@ use std::collections::{BTreeMap, BTreeSet};
 use sbot_feed::FeedId;
 use serde::{Deserialize, Serialize};
 
+use crate::action::Effect;
+use crate::hub::Hub;
+use crate::peer::Peer;
+use crate::route::Kind;
+use crate::schedule::Ready;
+use crate::settings::Settings;
+
 /// Milliseconds since 1970, from a clock that never goes back while the node runs.
 pub type Millis = u64;
 
-/// Most bytes of a route.
-pub const MAX_ROUTE: usize = 1024;
 /// Most bytes of an error that is kept.
-pub(crate) const MAX_ERROR: usize = 300;
+const MAX_ERROR: usize = 300;
 
-/// Names a dial; given by the reducer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct AttemptId(pub u64);
+pub(crate) type Effects = Vec<Effect>;
 
-/// Names a link; given by the runtime, never twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct LinkId(pub u64);
+/// A number for each kind of link.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PerKind<T>([T; 5]);
 
-/// Limits and times. All times are milliseconds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Settings {
-    /// Peers that are known at once.
-    pub most_peers: usize,
-    /// Routes of one peer.
-    pub most_routes: usize,
-    /// Dials under way.
-    pub most_dials: usize,
-    /// Links that we dialed without the user asking for each.
-    pub most_outbound: usize,
-    /// Links of those who dialed us.
-    pub most_inbound: usize,
-    /// Time for a dial with its handshake.
-    pub dial_timeout: Millis,
-    /// Pause after the first failure, and after a good link has ended. Each further failure doubles it.
-    pub first_pause: Millis,
-    /// No pause is longer.
-    pub longest_pause: Millis,
-    /// A link that ends sooner counts as a failure.
-    pub stable_after: Millis,
-    /// Two links with one peer, dialed from either end, began at once if the first is not older than this. It must be
-    /// longer than `dial_timeout`, so that a dial can't succeed after it.
-    pub race_window: Millis,
-    /// After a change of the network, dials are spread over this time.
-    pub spread: Millis,
-}
+impl<T> std::ops::Index<Kind> for PerKind<T> {
+    type Output = T;
 
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            most_peers: 10_000,
-            most_routes: 8,
-            most_dials: 8,
-            most_outbound: 32,
-            most_inbound: 64,
-            // 10 s for the connection (ssb-conn `conn-hub.js`) and 5 s for the handshake (ssb-config).
-            dial_timeout: 15_000,
-            first_pause: 4_000,
-            longest_pause: 3_600_000,
-            stable_after: 10_000,
-            race_window: 30_000,
-            spread: 5_000,
-        }
+    fn index(&self, kind: Kind) -> &T {
+        &self.0[kind as usize]
     }
 }
 
-/// Who says that a peer is at a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Source {
-    /// The user.
-    Manual,
-    /// The settings.
-    Seed,
-    /// An earlier run.
-    Stored,
-    /// The peer itself, on the local network. Not saved.
-    Local,
-    /// A `pub` message.
-    Pub,
-    /// An invite.
-    Invite,
-    /// The distributed hash table. Not saved.
-    Dht,
-    /// A signalling hub or room. Not saved.
-    Hub,
-}
-
-impl Source {
-    const ALL: [(Source, &'static str); 8] = [
-        (Source::Manual, "manual"),
-        (Source::Seed, "seed"),
-        (Source::Stored, "stored"),
-        (Source::Local, "local"),
-        (Source::Pub, "pub"),
-        (Source::Invite, "invite"),
-        (Source::Dht, "dht"),
-        (Source::Hub, "hub"),
-    ];
-
-    /// The name, as ssb-gossip shows it where it knows the source.
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(source, _)| *source == self).map_or("", |(_, name)| name)
-    }
-
-    /// The source with this name.
-    pub fn from_name(name: &str) -> Option<Source> {
-        Self::ALL.iter().find(|(_, known)| *known == name).map(|(source, _)| *source)
-    }
-
-    /// Whether a route of this source is worth keeping over a restart.
-    fn is_saved(self) -> bool {
-        !matches!(self, Source::Local | Source::Dht | Source::Hub)
-    }
-}
-
-/// Who dialed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Direction {
-    /// We did.
-    Outgoing,
-    /// The peer did.
-    Incoming,
-}
-
-/// A place where a peer might be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownRoute {
-    /// A multiserver address.
-    pub address: String,
-    /// Who said so first; a better source replaces it.
-    pub source: Source,
-    /// How often it was said.
-    pub announced: u32,
-    /// When it worked last.
-    pub last_success: Option<Millis>,
-    /// How often it has failed since.
-    pub failures: u32,
-    /// Whether it has been tried since the last pause.
-    #[serde(default)]
-    pub tried: bool,
-}
-
-/// A link with a peer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
-    /// How the runtime calls it.
-    pub id: LinkId,
-    /// Who dialed.
-    pub direction: Direction,
-    /// The route that was dialed, or where the peer dialed from.
-    pub address: String,
-    /// Since when.
-    pub since: Millis,
-    /// Whether we asked for its end.
-    pub leaving: bool,
-}
-
-/// A dial under way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
-    /// Its name.
-    pub id: AttemptId,
-    /// Where to.
-    pub route: String,
-    /// Since when.
-    pub since: Millis,
-}
-
-/// How long links with a peer lasted, in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Durations {
-    /// How many there were.
-    pub count: u32,
-    /// The sum.
-    pub sum: f64,
-    /// The sum of squares.
-    pub sum_of_squares: f64,
-}
-
-impl Durations {
-    pub(crate) fn add(&mut self, lasted: Millis) {
-        let lasted = lasted as f64;
-        self.count = self.count.saturating_add(1);
-        self.sum += lasted;
-        self.sum_of_squares += lasted * lasted;
-    }
-}
-
-/// What is going on with a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// Nothing.
-    Disconnected,
-    /// It is being dialed.
-    Connecting,
-    /// It is connected.
-    Connected,
-    /// Its link is being closed.
-    Disconnecting,
-}
-
-/// A known peer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Peer {
-    /// Where it might be; at most [`Settings::most_routes`].
-    pub routes: Vec<KnownRoute>,
-    /// Whether the user wants it remembered and always connected.
-    pub long_term: bool,
-    /// What the user asked for last: to be connected, or not to be.
-    pub wanted: Option<bool>,
-    /// How far it is from us in the social graph: 1 for whom we follow; `None` for strangers. Not saved.
-    #[serde(default)]
-    pub hops: Option<u32>,
-    /// Whether it is not to be talked with.
-    pub banned: bool,
-    /// The one live link.
-    pub link: Option<Link>,
-    /// The dial under way.
-    pub dialing: Option<Attempt>,
-    /// When its status changed last.
-    pub since: Millis,
-    /// How often in a row all routes have failed, or the link was lost at once.
-    pub failures: u32,
-    /// When a link with it was up last.
-    pub last_success: Option<Millis>,
-    /// What went wrong last.
-    pub last_error: Option<String>,
-    /// When it is dialed next.
-    pub next_try: Option<Millis>,
-    /// How long links lasted.
-    pub durations: Durations,
-    /// Its place in the order in which peers became known.
-    pub birth: u64,
-    /// Whether the user waits for the dial: it goes before others, and beyond the limit of links.
-    pub(crate) asked: bool,
-}
-
-impl Peer {
-    pub(crate) fn new(birth: u64, now: Millis) -> Self {
-        Peer {
-            routes: Vec::new(),
-            long_term: false,
-            wanted: None,
-            hops: None,
-            banned: false,
-            link: None,
-            dialing: None,
-            since: now,
-            failures: 0,
-            last_success: None,
-            last_error: None,
-            next_try: None,
-            durations: Durations::default(),
-            birth,
-            asked: false,
-        }
-    }
-
-    /// What is going on with it.
-    pub fn status(&self) -> Status {
-        match (&self.link, &self.dialing) {
-            (Some(link), _) if link.leaving => Status::Disconnecting,
-            (Some(_), _) => Status::Connected,
-            (None, Some(_)) => Status::Connecting,
-            (None, None) => Status::Disconnected,
-        }
-    }
-
-    /// Whether it is dialed without the user asking each time: one to be remembered, one of the settings, and one that we
-    /// follow and that is on the local network. What the user said last goes before.
-    pub fn is_kept_connected(&self) -> bool {
-        let at = |source| self.routes.iter().any(|route| route.source == source);
-        let followed = self.hops == Some(1);
-        self.wanted.unwrap_or(self.long_term || at(Source::Seed) || followed && at(Source::Local))
-    }
-
-    /// Whether it would be missed.
-    pub(crate) fn is_valued(&self) -> bool {
-        self.is_kept_connected() || self.long_term || self.banned || self.link.is_some() || self.dialing.is_some()
+impl<T> std::ops::IndexMut<Kind> for PerKind<T> {
+    fn index_mut(&mut self, kind: Kind) -> &mut T {
+        &mut self.0[kind as usize]
     }
 }
 
@@ -293,7 +44,14 @@ pub struct State {
     pub(crate) own: FeedId,
     pub(crate) settings: Settings,
     pub(crate) peers: BTreeMap<FeedId, Peer>,
+    pub(crate) hubs: BTreeMap<String, Hub>,
+    /// Peers that were given up, and until when they aren't taken up again.
+    pub(crate) forgotten: BTreeMap<FeedId, Millis>,
     pub(crate) running: bool,
+    /// Whether there is a network.
+    pub(crate) online: bool,
+    /// Whether our log is far behind.
+    pub(crate) syncing: bool,
     /// State of the generator of jitter (splitmix64).
     pub(crate) random: u64,
     pub(crate) now: Millis,
@@ -301,48 +59,31 @@ pub struct State {
     pub(crate) wake: Option<Millis>,
     pub(crate) next_attempt: u64,
     pub(crate) next_birth: u64,
-    /// Peers by [`Peer::next_try`].
+
+    /// Peers that wait for their time ([`Place::Due`](crate::schedule::Place)).
     pub(crate) due: BTreeSet<(Millis, FeedId)>,
+    /// Peers whose time has come, in the order in which they are dialed.
+    pub(crate) ready: BTreeSet<Ready>,
+    /// Peers of whom another route is tried soon, beside those that are being dialed.
+    pub(crate) staggered: BTreeSet<(Millis, FeedId)>,
+    /// Links that we dialed and that aren't being closed, by the time from which they may make room for others of their
+    /// kind.
+    pub(crate) aging: BTreeSet<(Kind, Millis, FeedId)>,
+    /// Those who dialed us.
+    pub(crate) callers: BTreeSet<FeedId>,
+
     /// Dials under way.
     pub(crate) dials: usize,
     /// Links that we dialed.
     pub(crate) outbound: usize,
-    /// Links that others dialed.
-    pub(crate) inbound: usize,
-}
-
-/// What is kept over a restart.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Saved {
-    /// The peers worth it.
-    pub peers: Vec<SavedPeer>,
-}
-
-/// A peer as it is kept over a restart.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SavedPeer {
-    /// Its key.
-    pub key: FeedId,
-    /// Its routes, but those that are only good for the moment.
-    pub routes: Vec<KnownRoute>,
-    /// [`Peer::long_term`].
-    #[serde(default)]
-    pub long_term: bool,
-    /// [`Peer::wanted`].
-    #[serde(default)]
-    pub wanted: Option<bool>,
-    /// [`Peer::banned`].
-    #[serde(default)]
-    pub banned: bool,
-    /// [`Peer::failures`].
-    #[serde(default)]
-    pub failures: u32,
-    /// [`Peer::last_success`].
-    #[serde(default)]
-    pub last_success: Option<Millis>,
-    /// [`Peer::durations`].
-    #[serde(default)]
-    pub durations: Durations,
+    /// Peers that take a slot: they are being dialed, or were dialed and are connected.
+    pub(crate) slots: PerKind<usize>,
+    /// From when on another one may be tried to follow a link whose time is over.
+    pub(crate) probe_after: PerKind<Millis>,
+    /// How many dials of candidates have failed in a row, whosever.
+    pub(crate) failed_in_row: u32,
+    /// No candidate is dialed before.
+    pub(crate) brake_until: Millis,
 }
 
 impl State {
@@ -352,66 +93,33 @@ impl State {
             own,
             settings,
             peers: BTreeMap::new(),
+            hubs: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
             running: false,
+            online: true,
+            syncing: false,
             random: seed,
             now: 0,
             wake: None,
             next_attempt: 0,
             next_birth: 0,
             due: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            staggered: BTreeSet::new(),
+            aging: BTreeSet::new(),
+            callers: BTreeSet::new(),
             dials: 0,
             outbound: 0,
-            inbound: 0,
+            slots: PerKind::default(),
+            probe_after: PerKind::default(),
+            failed_in_row: 0,
+            brake_until: 0,
         }
     }
 
-    /// The peers of an earlier run, as far as there is room. Whoever is to be connected is due at once.
-    pub fn restore(own: FeedId, settings: Settings, seed: u64, now: Millis, saved: Saved) -> Self {
-        let mut state = State::new(own, settings, seed);
-        state.now = now;
-        for saved in saved.peers {
-            if saved.key == own || state.peers.len() >= state.settings.most_peers {
-                continue;
-            }
-            let mut peer = Peer::new(state.next_birth, now);
-            state.next_birth += 1;
-            peer.routes = saved.routes;
-            peer.routes.retain(|route| route.address.len() <= MAX_ROUTE);
-            peer.routes.truncate(state.settings.most_routes);
-            for route in &mut peer.routes {
-                route.tried = false;
-            }
-            peer.long_term = saved.long_term;
-            peer.wanted = saved.wanted;
-            peer.banned = saved.banned;
-            peer.failures = saved.failures;
-            peer.last_success = saved.last_success;
-            peer.durations = saved.durations;
-            state.peers.insert(saved.key, peer);
-            state.plan(saved.key, now);
-        }
-        state
-    }
-
-    /// What is to be kept over a restart.
-    pub fn saved(&self) -> Saved {
-        let mut peers: Vec<_> = self.peers.iter().collect();
-        peers.sort_by_key(|(_, peer)| peer.birth);
-        let saved = |(key, peer): (&FeedId, &Peer)| {
-            let routes: Vec<_> = peer.routes.iter().filter(|route| route.source.is_saved()).cloned().collect();
-            let worth = !routes.is_empty() || peer.long_term || peer.banned;
-            worth.then_some(SavedPeer {
-                key: *key,
-                routes,
-                long_term: peer.long_term,
-                wanted: peer.wanted,
-                banned: peer.banned,
-                failures: peer.failures,
-                last_success: peer.last_success,
-                durations: peer.durations,
-            })
-        };
-        Saved { peers: peers.into_iter().filter_map(saved).collect() }
+    /// Whose peers these are.
+    pub fn own(&self) -> FeedId {
+        self.own
     }
 
     /// The settings in force.
@@ -419,9 +127,24 @@ impl State {
         &self.settings
     }
 
+    /// The time of the last action.
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
     /// Whether peers are dialed without the user asking.
     pub fn is_running(&self) -> bool {
         self.running
+    }
+
+    /// Whether there is a network, as far as was reported.
+    pub fn is_online(&self) -> bool {
+        self.online
+    }
+
+    /// Whether our log is far behind, as far as was reported.
+    pub fn is_syncing(&self) -> bool {
+        self.syncing
     }
 
     /// A known peer.
@@ -441,6 +164,17 @@ impl State {
 
     /// Links: those that we dialed, those that others dialed.
     pub fn links(&self) -> (usize, usize) {
-        (self.outbound, self.inbound)
+        (self.outbound, self.callers.len())
     }
+
+    /// How many slots of a kind are taken: peers that are being dialed there, or were dialed and are connected.
+    pub fn slots_taken(&self, kind: Kind) -> usize {
+        self.slots[kind]
+    }
+}
+
+/// An error as it is kept.
+pub(crate) fn cut(error: &str) -> String {
+    let end = (0..=error.len().min(MAX_ERROR)).rev().find(|at| error.is_char_boundary(*at)).unwrap_or(0);
+    error[..end].to_owned()
 }

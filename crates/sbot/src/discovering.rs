@@ -31,7 +31,7 @@ pub(crate) async fn start(
     tasks: &mut JoinSet<()>,
 ) -> Discovering {
     let (spotter, sightings) = sightings();
-    tasks.spawn(take_sightings(sightings, Arc::clone(peers), Arc::clone(&context.social)));
+    tasks.spawn(take_sightings(sightings, Arc::clone(peers)));
     tasks.spawn(follow_hops(Arc::clone(peers), Arc::clone(&context.social)));
     // It has not ended: the task above takes them.
     for (seed, why) in spotter.seeds(config.peers.seeds.iter().map(String::as_str)).await.unwrap_or_default() {
@@ -183,25 +183,23 @@ fn announcements(
 }
 
 /// Passes on what the sources tell.
-async fn take_sightings(mut sightings: Sightings, peers: Arc<PeerRuntime>, social: Arc<Social>) {
+async fn take_sightings(mut sightings: Sightings, peers: Arc<PeerRuntime>) {
     while let Some(news) = sightings.next().await {
         match news {
             News::Seen(Sighting { peer, address, origin }) => {
                 let source = source_of(origin);
                 tracing::debug!(%peer, %address, source = source.name(), "a peer is seen");
                 peers.apply(Action::RouteAdded { peer, route: address.to_string(), source });
-                peers.apply(Action::PeerPrioritised { peer, hops: hops_of(&social.hops(), &peer) });
             }
             News::Gone(Sighting { peer, address, origin }) => {
                 let (route, source) = (address.to_string(), source_of(origin));
-                // Known from elsewhere too, it stays; so does what was no mere claim.
-                let is_claim = |known: &KnownRoute| {
-                    let proved = known.last_success.is_some() && source != Source::Local;
-                    known.address == route && known.source == source && !proved
+                // What has led to the peer is no mere claim any more; on the local network it has gone all the same.
+                let proved = |known: &KnownRoute| {
+                    known.address == route && known.last_success.is_some() && source != Source::Local
                 };
-                if peers.look(|state| state.peer(&peer).is_some_and(|known| known.routes.iter().any(is_claim))) {
+                if !peers.look(|state| state.peer(&peer).is_some_and(|known| known.routes.iter().any(proved))) {
                     tracing::debug!(%peer, %address, source = source.name(), "a peer is no longer told of");
-                    peers.apply(Action::RouteRemoved { peer, route });
+                    peers.apply(Action::RouteRemoved { peer, route, source: Some(source) });
                 }
             }
         }
@@ -239,7 +237,7 @@ async fn follow_hops(peers: Arc<PeerRuntime>, social: Arc<Social>) {
 }
 
 /// How far a peer is; `None` if it is a stranger, or blocked.
-fn hops_of(hops: &Hops, peer: &FeedId) -> Option<u32> {
+pub(crate) fn hops_of(hops: &Hops, peer: &FeedId) -> Option<u32> {
     hops.get(peer).and_then(|hops| u32::try_from(*hops).ok())
 }
 

@@ -1,6 +1,6 @@
 //! The addresses of this machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use if_addrs::{IfAddr, Interface};
@@ -22,6 +22,12 @@ pub(crate) struct Network {
     pub(crate) everyone: Everyone,
     /// This machine's addresses in it, best first.
     pub(crate) own: Vec<IpAddr>,
+}
+
+/// The addresses at which this machine is part of a network: none of its own, none that are only good for one cable.
+pub(crate) fn addresses() -> BTreeSet<IpAddr> {
+    let far = |ip: &IpAddr| !ip.is_loopback() && !is_link_local(ip);
+    interfaces().iter().map(Interface::ip).filter(far).collect()
 }
 
 /// The networks that this machine is in: one for each IPv4 address, and one for each interface with IPv6 addresses.

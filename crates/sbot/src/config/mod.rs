@@ -183,6 +183,8 @@ pub struct Peers {
     pub pubs: bool,
     /// `conn.pubHops`: whose word counts for that, in hops from us.
     pub pub_hops: u8,
+    /// `--record-actions` of `sbot server`: a file in which everything that happens to peers is recorded.
+    pub record: Option<PathBuf>,
 }
 
 /// What blobs are kept and fetched (`blobs`).
@@ -250,13 +252,14 @@ impl Config {
             peers: Peers {
                 autostart: true,
                 seeds: Vec::new(),
-                connections: 3,
+                connections: 4,
                 local: true,
                 mdns: false,
                 dht: false,
                 dht_bootstrap: Vec::new(),
                 pubs: true,
                 pub_hops: 2,
+                record: None,
             },
             blobs: Blobs { sympathy: 3, stingy: false, legacy: true, pushy: 3, max: 5 * 1024 * 1024 },
             masters: Vec::new(),

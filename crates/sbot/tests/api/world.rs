@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sbot::api::{
-    Addresses, Blobs, Caller, Context, Failure, Peer, PeerChange, PeerStatus, Peers, Pending, Progress, Replication,
-    registry,
+    Addresses, Blobs, Caller, Context, Failure, Invites, Peer, PeerChange, PeerStatus, Peers, Pending, Progress,
+    Replication, Wish, registry,
 };
 use sbot::config::Scope;
 use sbot::private::Boxes;
@@ -13,9 +13,9 @@ use sbot::publish::Publisher;
 use sbot::social::Social;
 use sbot_authorisation::Role;
 use sbot_feed::{FeedId, Keypair};
-use sbot_multiserver::Address;
+use sbot_multiserver::{Address, InviteCode};
 use sbot_rpc::{Body, CallError, Limits, Session, Source};
-use sbot_store::{BlobStore, Store, StoreOptions};
+use sbot_store::{BlobStore, Record, Store, StoreOptions};
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
@@ -57,6 +57,7 @@ impl World {
             blobs: Arc::new(Blobs::new(BlobStore::open(&dir.path().join("blobs"), 1 << 20).unwrap())),
             replication: Arc::new(NoReplication::new()),
             peers: Arc::new(NoPeers(broadcast::Sender::new(1))),
+            invites: Arc::new(NoInvites),
             addresses: Arc::new(Nowhere),
             clock,
         };
@@ -231,6 +232,23 @@ impl Peers for NoPeers {
     fn schedule(&self, _: bool) {}
     fn enable(&self, _: &str, _: bool) -> Result<(), Failure> {
         Ok(())
+    }
+}
+
+struct NoInvites;
+
+impl Invites for NoInvites {
+    fn create(self: Arc<Self>, _: Wish) -> Pending<'static, String> {
+        Box::pin(async { Err(Failure::new("no invites here")) })
+    }
+    fn redeem(self: Arc<Self>, _: FeedId, _: FeedId) -> Pending<'static, Record> {
+        Box::pin(async { Err(Failure::new("no invites here")) })
+    }
+    fn accept(self: Arc<Self>, _: InviteCode) -> Pending<'static, Vec<Record>> {
+        Box::pin(async { Err(Failure::new("no invites here")) })
+    }
+    fn knows(&self, _: &FeedId) -> bool {
+        false
     }
 }
 

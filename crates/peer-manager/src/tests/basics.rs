@@ -1,134 +1,19 @@
+//! What each action about peers does.
+
 use super::*;
-use crate::{Settings, State, Status, Why};
-
-const OWN: FeedId = FeedId([50; 32]);
-/// Smaller than our key: of two links made at once, the one that it dialed stays.
-const SMALL: FeedId = FeedId([1; 32]);
-/// Greater than our key: of two links made at once, the one that we dialed stays.
-const GREAT: FeedId = FeedId([99; 32]);
-const ROUTE: &str = "net:192.0.2.1:8008~shs:x";
-
-/// A node in a test's hands.
-struct World {
-    state: State,
-    now: Millis,
-    effects: Effects,
-    links: u64,
-}
-
-impl World {
-    fn new() -> Self {
-        let state = State::new(OWN, Settings::default(), 7);
-        let mut world = World { state, now: 1_000_000, effects: Vec::new(), links: 0 };
-        world.act(Action::SchedulerStarted);
-        world
-    }
-
-    /// With peers known at one route each.
-    fn knowing(peers: &[FeedId]) -> Self {
-        let mut world = World::new();
-        for peer in peers {
-            world.route(*peer, ROUTE, Source::Manual);
-        }
-        world
-    }
-
-    fn act(&mut self, action: Action) -> &mut Self {
-        self.effects = self.state.apply(action, self.now);
-        self
-    }
-
-    fn route(&mut self, peer: FeedId, route: &str, source: Source) -> &mut Self {
-        self.act(Action::RouteAdded { peer, route: route.into(), source })
-    }
-
-    fn connect(&mut self, peer: FeedId) -> &mut Self {
-        self.act(Action::ConnectRequested { peer })
-    }
-
-    fn dialed(&self) -> Vec<(FeedId, AttemptId, String)> {
-        let dial = |effect: &Effect| match effect {
-            Effect::Dial { peer, route, attempt, .. } => Some((*peer, *attempt, route.clone())),
-            _ => None,
-        };
-        self.effects.iter().filter_map(dial).collect()
-    }
-
-    fn hung_up(&self) -> Vec<(LinkId, WhyHungUp)> {
-        let hung_up = |effect: &Effect| match effect {
-            Effect::HangUp { link, why, .. } => Some((*link, *why)),
-            _ => None,
-        };
-        self.effects.iter().filter_map(hung_up).collect()
-    }
-
-    fn changes(&self) -> Vec<Change> {
-        let change = |effect: &Effect| match effect {
-            Effect::Changed { change, .. } => Some(*change),
-            _ => None,
-        };
-        self.effects.iter().filter_map(change).collect()
-    }
-
-    fn refused(&self) -> Option<Refusal> {
-        self.effects.iter().find_map(|effect| match effect {
-            Effect::Refused { why, .. } => Some(*why),
-            _ => None,
-        })
-    }
-
-    fn attempt(&self, peer: FeedId) -> AttemptId {
-        self.state.peer(&peer).unwrap().dialing.as_ref().expect("it is being dialed").id
-    }
-
-    fn succeed(&mut self, peer: FeedId) -> LinkId {
-        let attempt = self.attempt(peer);
-        self.links += 1;
-        let link = LinkId(self.links);
-        self.act(Action::RemotePeerConnectionSucceeded { peer, attempt, link });
-        link
-    }
-
-    fn fail(&mut self, peer: FeedId) -> &mut Self {
-        let attempt = self.attempt(peer);
-        self.act(Action::RemotePeerConnectionFailed { peer, attempt, error: "connection refused".into() })
-    }
-
-    fn comes_in(&mut self, peer: FeedId) -> LinkId {
-        self.links += 1;
-        let link = LinkId(self.links);
-        self.act(Action::RemotePeerClientDidConnect { peer, link, address: "net:192.0.2.9:50000~shs:x".into() });
-        link
-    }
-
-    fn ends(&mut self, peer: FeedId, link: LinkId) -> &mut Self {
-        self.act(Action::RemotePeerDidDisconnect { peer, link, error: None })
-    }
-
-    fn status(&self, peer: FeedId) -> Status {
-        self.state.peer(&peer).unwrap().status()
-    }
-
-    /// Lets time pass until the peer is due, and returns how long that took.
-    fn wait_for(&mut self, peer: FeedId) -> Millis {
-        let when = self.state.peer(&peer).unwrap().next_try.expect("it will be dialed again");
-        let waited = when - self.now;
-        self.now = when;
-        self.act(Action::PeerConnectionTimerTicked);
-        waited
-    }
-}
 
 #[test]
-fn a_route_makes_a_peer_known_and_nothing_more() {
+fn a_route_that_is_only_shown_makes_a_peer_known_and_nothing_more() {
     let mut world = World::new();
-    world.route(SMALL, ROUTE, Source::Manual);
+    world.route(SMALL, ROUTE, Source::Staged);
     assert_eq!(world.changes(), [Change::Added]);
-    assert!(world.effects.contains(&Effect::Persist) && world.dialed().is_empty());
+    assert!(!world.effects.contains(&Effect::Persist) && world.dialed().is_empty());
     assert_eq!(world.state.why(&SMALL), Why::NotAskedFor);
-    world.route(SMALL, ROUTE, Source::Pub);
+    world.act(Action::SchedulerStopped).route(SMALL, ROUTE, Source::Pub);
+    assert!(world.effects.contains(&Effect::Persist));
     let peer = world.state.peer(&SMALL).unwrap();
-    assert_eq!((peer.routes.len(), peer.routes[0].announced, peer.routes[0].source), (1, 2, Source::Manual));
+    assert_eq!((peer.routes.len(), peer.routes[0].announced, peer.routes[0].source), (1, 2, Source::Pub));
+    assert_eq!(peer.routes[0].also, [Source::Staged]);
 }
 
 #[test]
@@ -151,7 +36,7 @@ fn our_own_key_and_overlong_routes_are_not_taken() {
 #[test]
 fn a_peer_without_routes_is_forgotten() {
     let mut world = World::knowing(&[SMALL]);
-    world.act(Action::RouteRemoved { peer: SMALL, route: ROUTE.into() });
+    world.act(Action::RouteRemoved { peer: SMALL, route: ROUTE.into(), source: None });
     assert_eq!(world.changes(), [Change::Removed]);
     assert_eq!(world.state.why(&SMALL), Why::Unknown);
 }
@@ -211,7 +96,7 @@ fn a_peer_that_keeps_failing_is_tried_ever_more_rarely() {
 #[test]
 fn routes_are_tried_one_after_another_before_a_pause() {
     let mut world = World::knowing(&[SMALL]);
-    world.route(SMALL, "net:192.0.2.2:8008~shs:x", Source::Manual);
+    world.route(SMALL, "net:192.0.2.2:8008~shs:x", Source::Staged);
     world.connect(SMALL);
     assert_eq!(world.dialed()[0].2, ROUTE);
     world.fail(SMALL);
@@ -295,15 +180,15 @@ fn disconnected_by_hand_stays_so_until_asked_for_again() {
     let mut world = World::knowing(&[SMALL]);
     world.act(Action::LongTermSet { peer: SMALL, on: true });
     let link = world.succeed(SMALL);
-    world.act(Action::DisconnectRequested { peer: SMALL });
+    world.act(Action::RemotePeerDisconnect { peer: SMALL });
     assert_eq!(world.hung_up(), [(link, WhyHungUp::ByHand)]);
     assert_eq!(world.status(SMALL), Status::Disconnecting);
     world.ends(SMALL, link);
     assert_eq!(world.status(SMALL), Status::Disconnected);
     assert_eq!(world.state.why(&SMALL), Why::DisconnectedByHand);
-    assert_eq!(world.state.peer(&SMALL).unwrap().next_try, None);
+    assert_eq!(world.state.peer(&SMALL).unwrap().next_try(), None);
     assert_eq!(world.connect(SMALL).dialed().len(), 1);
-    world.act(Action::DisconnectRequested { peer: SMALL });
+    world.act(Action::RemotePeerDisconnect { peer: SMALL });
     assert!(matches!(world.effects[..], [Effect::Persist, Effect::CancelDial { .. }, ..]));
     assert_eq!(world.status(SMALL), Status::Disconnected);
 }
@@ -313,7 +198,7 @@ fn a_dial_that_succeeds_after_it_was_broken_off_is_hung_up() {
     let mut world = World::knowing(&[SMALL]);
     world.connect(SMALL);
     let attempt = world.attempt(SMALL);
-    world.act(Action::DisconnectRequested { peer: SMALL });
+    world.act(Action::RemotePeerDisconnect { peer: SMALL });
     world.act(Action::RemotePeerConnectionSucceeded { peer: SMALL, attempt, link: LinkId(9) });
     assert_eq!(world.hung_up(), [(LinkId(9), WhyHungUp::NoLongerWanted)]);
     assert_eq!(world.status(SMALL), Status::Disconnected);
@@ -324,7 +209,7 @@ fn asking_again_while_a_link_is_being_closed_dials_once_it_is() {
     let mut world = World::knowing(&[SMALL]);
     world.connect(SMALL);
     let link = world.succeed(SMALL);
-    world.act(Action::DisconnectRequested { peer: SMALL }).connect(SMALL);
+    world.act(Action::RemotePeerDisconnect { peer: SMALL }).connect(SMALL);
     assert!(world.dialed().is_empty());
     world.ends(SMALL, link);
     assert_eq!(world.dialed().len(), 1);
@@ -338,7 +223,7 @@ fn a_banned_peer_is_hung_up_on_never_dialed_and_not_let_in() {
     world.act(Action::PeerBanned { peer: SMALL, on: true });
     assert_eq!(world.hung_up(), [(link, WhyHungUp::Banned)]);
     world.ends(SMALL, link);
-    assert_eq!(world.state.peer(&SMALL).unwrap().next_try, None);
+    assert_eq!(world.state.peer(&SMALL).unwrap().next_try(), None);
     let link = world.comes_in(SMALL);
     assert_eq!(world.hung_up(), [(link, WhyHungUp::Banned)]);
     assert_eq!(world.state.why(&SMALL), Why::Banned);
@@ -374,7 +259,7 @@ fn the_scheduler_dials_remembered_peers_only_while_it_runs() {
 fn numbers_are_bounded() {
     let mut world = World::new();
     let settings = Settings { most_peers: 5, most_dials: 2, most_inbound: 1, ..Settings::default() };
-    world.act(Action::SettingsChanged(settings));
+    world.act(Action::SettingsChanged(Box::new(settings)));
     for number in 0..9 {
         world.route(FeedId([number; 32]), ROUTE, Source::Pub);
     }
@@ -396,35 +281,22 @@ fn numbers_are_bounded() {
 }
 
 #[test]
-fn a_new_network_ends_all_links_and_spreads_the_dials() {
-    let peers: Vec<_> = (1..=6).map(|number| FeedId([number; 32])).collect();
-    let mut world = World::knowing(&peers);
-    for peer in &peers {
-        world.connect(*peer);
-        world.succeed(*peer);
-    }
-    world.act(Action::NetworkDidReconnect);
-    assert_eq!(world.hung_up().len(), 6);
-    assert_eq!(world.state.links(), (0, 0));
-    let times: std::collections::BTreeSet<_> =
-        peers.iter().filter_map(|peer| world.state.peer(peer).unwrap().next_try).collect();
-    assert!(times.len() > 3 && times.iter().all(|time| *time < world.now + 5_000), "{times:?}");
-}
-
-#[test]
 fn time_never_runs_backwards() {
     let mut world = World::knowing(&[SMALL]);
     world.connect(SMALL);
     world.now = 0;
     world.fail(SMALL);
-    assert!(world.state.peer(&SMALL).unwrap().next_try.unwrap() > 1_000_000);
+    assert!(world.state.peer(&SMALL).unwrap().next_try().unwrap() > 1_000_000);
 }
 
 #[test]
 fn what_deserves_it_is_kept_over_a_restart() {
-    let mut world = World::knowing(&[SMALL, GREAT]);
+    let mut world = World::new();
+    world.act(Action::SchedulerStopped).route(SMALL, ROUTE, Source::Manual).route(GREAT, ROUTE, Source::Manual);
     world.connect(SMALL);
     world.succeed(SMALL);
+    world.act(Action::AutoconnectSet { peer: GREAT, on: false });
+    world.act(Action::HubAddressAdded { hub: "https://hub.example".into() });
     world.route(FeedId([2; 32]), ROUTE, Source::Local);
     world.comes_in(FeedId([3; 32]));
     world.act(Action::PeerBanned { peer: FeedId([4; 32]), on: true });
@@ -435,23 +307,22 @@ fn what_deserves_it_is_kept_over_a_restart() {
     assert_eq!(keys, [SMALL, FeedId([4; 32]), GREAT]);
     let dials: Vec<_> = state.apply(Action::SchedulerStarted, 5);
     assert!(dials.iter().any(|effect| matches!(effect, Effect::Dial { peer, .. } if *peer == SMALL)));
-    assert_eq!(state.dials(), 1);
+    assert_eq!(state.dials(), 1, "the other one is not to be dialed unasked");
+    assert_eq!(state.hubs().map(|(address, _)| address).collect::<Vec<_>>(), ["https://hub.example"]);
+    assert!(state.peers().all(|(_, peer)| peer.last_success <= Some(5)), "no success is later than now");
 }
 
 #[test]
 fn who_is_on_the_local_network_is_dialed_if_we_follow_it() {
     let mut world = World::new();
     world.route(GREAT, ROUTE, Source::Local);
-    assert_eq!((world.dialed(), world.state.why(&GREAT)), (vec![], Why::NotAskedFor));
+    assert_eq!((world.dialed(), world.state.why(&GREAT)), (vec![], Why::Stranger));
     world.act(Action::PeerPrioritised { peer: GREAT, hops: Some(2) });
     assert_eq!(world.dialed(), []);
     world.act(Action::PeerPrioritised { peer: GREAT, hops: Some(1) });
     assert_eq!(world.dialed().len(), 1);
     world.act(Action::PeerPrioritised { peer: SMALL, hops: Some(1) });
     assert!(world.state.peer(&SMALL).is_none(), "what isn't known isn't kept");
-    // From elsewhere it takes more than following it.
-    world.route(SMALL, ROUTE, Source::Pub).act(Action::PeerPrioritised { peer: SMALL, hops: Some(1) });
-    assert_eq!((world.dialed(), world.state.why(&SMALL)), (vec![], Why::NotAskedFor));
 }
 
 #[test]
@@ -461,6 +332,93 @@ fn who_left_the_local_network_is_not_dialed_any_more() {
     let attempt = world.attempt(GREAT);
     world.act(Action::RemotePeerConnectionFailed { peer: GREAT, attempt, error: "no".into() });
     assert!(matches!(world.state.why(&GREAT), Why::Pausing { .. }));
-    world.act(Action::RouteRemoved { peer: GREAT, route: ROUTE.into() });
+    world.act(Action::RouteRemoved { peer: GREAT, route: ROUTE.into(), source: None });
     assert!(world.state.peer(&GREAT).is_none());
+}
+
+#[test]
+fn a_route_that_is_known_from_elsewhere_too_stays_when_one_source_takes_it_back() {
+    let mut world = World::new();
+    world.act(Action::SchedulerStopped).route(GREAT, ROUTE, Source::Local).route(GREAT, ROUTE, Source::Pub);
+    world.act(Action::RouteRemoved { peer: GREAT, route: ROUTE.into(), source: Some(Source::Local) });
+    assert_eq!(world.state.peer(&GREAT).unwrap().routes[0].source, Source::Pub);
+    world.act(Action::RouteRemoved { peer: GREAT, route: ROUTE.into(), source: Some(Source::Local) });
+    assert!(world.effects.is_empty(), "it was not known from there any more");
+    world.act(Action::RouteRemoved { peer: GREAT, route: ROUTE.into(), source: Some(Source::Pub) });
+    assert!(world.state.peer(&GREAT).is_none());
+}
+
+#[test]
+fn routes_of_equal_rank_race_and_the_first_link_ends_the_others() {
+    let mut world = World::new();
+    for number in 1..=4 {
+        world.route(SMALL, &public(number), Source::Staged);
+    }
+    world.connect(SMALL);
+    assert_eq!(world.dialed().len(), 1);
+    let raced = world.wait(1_000);
+    let dials = raced.iter().filter(|effect| matches!(effect, Effect::Dial { .. })).count();
+    assert_eq!((dials, world.state.dials()), (2, world.state.settings().most_dials_of_one));
+    assert!(matches!(world.state.why(&SMALL), Why::Dialing { routes } if routes.len() == 3));
+    world.fail(SMALL);
+    assert_eq!(world.dialed().len(), 1, "the next one follows at once");
+    let attempt = world.state.peer(&SMALL).unwrap().dialing[1].id;
+    world.act(Action::RemotePeerConnectionSucceeded { peer: SMALL, attempt, link: LinkId(77) });
+    let cancelled = world.effects.iter().filter(|effect| matches!(effect, Effect::CancelDial { .. })).count();
+    assert_eq!((cancelled, world.state.dials(), world.status(SMALL)), (2, 0, Status::Connected));
+    assert_eq!(world.state.slots_taken(Kind::Internet), 1);
+}
+
+#[test]
+fn near_routes_are_tried_before_far_ones_and_those_that_worked_before_those_that_did_not() {
+    let mut world = World::new();
+    world.route(SMALL, &public(1), Source::Staged).route(SMALL, "net:192.168.1.5:8008~shs:x", Source::Staged);
+    world.route(SMALL, &public(2), Source::Staged).connect(SMALL);
+    assert_eq!(world.dialed()[0].2, "net:192.168.1.5:8008~shs:x");
+    assert!(world.wait(5_000).is_empty(), "the far ones wait for its failure");
+    world.fail(SMALL);
+    assert_eq!(world.dialed()[0].2, public(1));
+    world.fail(SMALL);
+    assert_eq!(world.dialed()[0].2, public(2));
+    let link = world.succeed(SMALL);
+    world.now += 60_000;
+    world.ends(SMALL, link).wait_for(SMALL);
+    assert_eq!(world.dialed()[0].2, "net:192.168.1.5:8008~shs:x");
+    world.fail(SMALL);
+    assert_eq!(world.dialed()[0].2, public(2));
+}
+
+#[test]
+fn a_peer_that_is_about_to_dial_us_is_not_dialed_meanwhile() {
+    let mut world = World::knowing(&[SMALL]);
+    world.act(Action::RemotePeerConnecting { peer: SMALL }).act(Action::LongTermSet { peer: SMALL, on: true });
+    assert!(world.dialed().is_empty() && matches!(world.state.why(&SMALL), Why::Expected { .. }));
+    assert_eq!(world.wait_for(SMALL), world.state.settings().dial_timeout);
+    assert_eq!(world.dialed().len(), 1, "it didn't");
+}
+
+#[test]
+fn a_recording_plays_to_the_same_state_and_tells_where_it_differs() {
+    let mut world = World::knowing(&[SMALL]);
+    let start = Line::Start { recording: RECORDING_VERSION, state: Box::new(world.state.clone()) };
+    let mut lines = vec![serde_json::to_string(&start).unwrap()];
+    for action in [
+        Action::ConnectRequested { peer: SMALL },
+        Action::RemotePeerConnectionFailed { peer: SMALL, attempt: AttemptId(0), error: "no".into() },
+        Action::RouteAdded { peer: GREAT, route: public(1), source: Source::Pub },
+    ] {
+        world.act(action.clone());
+        let step = Line::Step { now: world.now, action, effects: world.effects.clone() };
+        lines.push(serde_json::to_string(&step).unwrap());
+    }
+    let mut replay = Replay::default();
+    lines.iter().for_each(|line| replay.line(line).unwrap());
+    assert_eq!((replay.state(), replay.actions()), (Some(&world.state), 3));
+    let mut replay = Replay::default();
+    assert!(matches!(replay.line(&lines[1]), Err(ReplayError::NoStart { line: 1 })));
+    replay.line(&lines[0]).unwrap();
+    assert!(matches!(replay.line(&lines[2]), Err(ReplayError::Differs { line: 3, .. })));
+    assert!(matches!(replay.line("{\"now\":1}"), Err(ReplayError::Line { line: 4, .. })));
+    let other = lines[0].replacen("\"recording\":1", "\"recording\":9", 1);
+    assert!(matches!(replay.line(&other), Err(ReplayError::Version(9))));
 }

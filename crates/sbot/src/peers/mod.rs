@@ -4,6 +4,7 @@
 //! effects: dials, hang-ups, timers, saving. One lock, never held across an await.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -11,15 +12,20 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sbot_feed::FeedId;
 use sbot_multiserver::{Address, Connection, Dialer};
-use sbot_peer_manager::{
-    Action, AttemptId, Change, Direction, Effect, LinkId, Millis, Refusal, Saved, Settings, Source, State, Status,
-};
+use sbot_peer_manager::{Action, AttemptId, Change, Effect, LinkId, Millis, Refusal, Saved, Settings, Source, State};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::task::AbortHandle;
 
-use crate::api::{self, Durations, Failure, PeerChange, PeerChangeKind, PeerState, Pending};
-use crate::publish::Clock;
+use crate::api::{self, PeerChange, PeerChangeKind};
 use crate::state::State as Saves;
+use crate::time::Steady;
+
+mod answers;
+mod lookout;
+mod recorder;
+
+use answers::shown;
+use recorder::Recorder;
 
 /// Changes that a slow listener may be behind.
 const BACKLOG: usize = 1024;
@@ -27,8 +33,14 @@ const BACKLOG: usize = 1024;
 /// Under this name the peers are saved.
 const SAVED: &str = "peers";
 
-/// Saving waits this long for more to save.
+/// Saving waits this long for more to save,
 const SAVE_PAUSE: Duration = Duration::from_millis(500);
+
+/// and, if it is nothing that the user said, this long after the last time,
+const SAVE_REST: Duration = Duration::from_secs(10);
+
+/// and a second more for so many bytes: ten thousand peers are five megabytes, and some dial fails all the time.
+const SAVE_RATE: usize = 10_000;
 
 /// Most clients that wait for dials to be done.
 const MOST_WAITING: usize = 1024;
@@ -39,22 +51,58 @@ pub(crate) trait Serve: Send + Sync {
     fn serve(&self, connection: Connection, opened: oneshot::Sender<sbot_rpc::Peer>) -> api::Pending<'static, String>;
 }
 
+/// How far a peer is from us in the social graph; `None` for strangers and blocked ones.
+pub(crate) type Distance = Box<dyn Fn(&FeedId) -> Option<u32> + Send + Sync>;
+
+/// What the peer manager works with.
+pub(crate) struct Options {
+    /// Who we are.
+    pub(crate) own: FeedId,
+    /// How peers are dialed.
+    pub(crate) dialer: Dialer,
+    /// Where the peers are saved.
+    pub(crate) saves: Arc<Saves>,
+    /// The time.
+    pub(crate) time: Steady,
+    /// Any number: it makes nodes' pauses differ.
+    pub(crate) seed: u64,
+    /// Limits and times.
+    pub(crate) settings: Settings,
+    /// Who is how near.
+    pub(crate) distance: Distance,
+    /// Where actions are recorded, if they are.
+    pub(crate) record: Option<PathBuf>,
+}
+
 /// Peers, their routes and their connections.
 pub(crate) struct PeerRuntime {
     own: FeedId,
     state: Mutex<State>,
-    clock: Clock,
+    time: Steady,
     dialer: Dialer,
     saves: Arc<Saves>,
+    distance: Distance,
+    recorder: Option<Recorder>,
     server: OnceLock<Arc<dyn Serve>>,
     me: Weak<PeerRuntime>,
-    links: Mutex<HashMap<LinkId, sbot_rpc::Peer>>,
+    links: Mutex<HashMap<LinkId, Open>>,
     next_link: AtomicU64,
     dials: Mutex<HashMap<AttemptId, AbortHandle>>,
     waiting: Mutex<Vec<Waiting>>,
     changes: broadcast::Sender<PeerChange>,
     wake: watch::Sender<Option<Millis>>,
+    /// There is something to save.
     unsaved: Notify,
+    /// There is something to save that the user said.
+    said: Notify,
+}
+
+/// A link that is up.
+struct Open {
+    id: FeedId,
+    peer: sbot_rpc::Peer,
+    /// Bytes that had come when it was looked at last, and since when none have.
+    heard: (u64, Millis),
 }
 
 /// A client that waits for a peer to be connected, or not to be.
@@ -65,30 +113,22 @@ struct Waiting {
 }
 
 impl PeerRuntime {
-    /// Knows the peers that were saved. `seed` is any number.
-    pub(crate) fn new(own: FeedId, dialer: Dialer, saves: Arc<Saves>, clock: Clock, seed: u64) -> Arc<PeerRuntime> {
-        let saved = match saves.value(SAVED) {
-            Ok(saved) => saved.unwrap_or_default(),
-            Err(error) => {
-                tracing::warn!(%error, "the known peers can't be read");
-                Vec::new()
-            }
-        };
-        let saved: Saved = if saved.is_empty() {
-            Saved::default()
-        } else {
-            serde_json::from_slice(&saved).unwrap_or_else(|error| {
-                tracing::warn!(%error, "the known peers can't be understood and are forgotten");
-                Saved::default()
-            })
-        };
-        let now = clock() as Millis;
-        Arc::new_cyclic(|me| PeerRuntime {
+    /// Knows the peers that were saved.
+    ///
+    /// # Errors
+    /// If the recording can't be written.
+    pub(crate) fn new(options: Options) -> std::io::Result<Arc<PeerRuntime>> {
+        let Options { own, dialer, saves, time, seed, settings, distance, record } = options;
+        let state = State::restore(own, settings, seed, time.now(), read_saved(&saves));
+        let recorder = record.map(|path| Recorder::create(path, &state)).transpose()?;
+        Ok(Arc::new_cyclic(|me| PeerRuntime {
             own,
-            state: Mutex::new(State::restore(own, Settings::default(), seed, now, saved)),
-            clock,
+            state: Mutex::new(state),
+            time,
             dialer,
             saves,
+            distance,
+            recorder,
             server: OnceLock::new(),
             me: me.clone(),
             links: Mutex::default(),
@@ -98,7 +138,8 @@ impl PeerRuntime {
             changes: broadcast::Sender::new(BACKLOG),
             wake: watch::Sender::new(None),
             unsaved: Notify::new(),
-        })
+            said: Notify::new(),
+        }))
     }
 
     /// Gives connections to `server` from now on.
@@ -114,8 +155,17 @@ impl PeerRuntime {
 
     /// Takes an action and carries out what follows from it.
     pub(crate) fn apply(&self, action: Action) {
+        let by_user = is_by_user(&action);
         let mut state = self.state.lock();
-        let effects = state.apply(action, (self.clock)() as Millis);
+        let now = self.time.now();
+        let effects = match &self.recorder {
+            None => state.apply(action, now),
+            Some(recorder) => {
+                let effects = state.apply(action.clone(), now);
+                recorder.record(now, action, &effects);
+                effects
+            }
+        };
         let told: Vec<_> = effects
             .iter()
             .filter_map(|effect| match effect {
@@ -124,11 +174,21 @@ impl PeerRuntime {
             })
             .collect();
         drop(state);
+        let added: Vec<_> =
+            told.iter().filter(|(change, ..)| *change == Change::Added).map(|(_, peer, _)| *peer).collect();
         for (change, key, peer) in told {
             self.tell(change, key, peer);
         }
+        if by_user && effects.contains(&Effect::Persist) {
+            self.said.notify_one();
+        }
         for effect in effects {
             self.carry_out(effect);
+        }
+        for peer in added {
+            if let Some(hops) = (self.distance)(&peer) {
+                self.apply(Action::PeerPrioritised { peer, hops: Some(hops) });
+            }
         }
     }
 
@@ -188,14 +248,21 @@ impl PeerRuntime {
             }
             Effect::HangUp { peer, link, why } => {
                 tracing::debug!(%peer, %why, "hanging up");
-                let open = self.links.lock().get(&link).cloned();
+                let open = self.links.lock().get(&link).map(|open| open.peer.clone());
                 if let Some(open) = open {
                     open.close(&why.to_string());
                 }
             }
             Effect::Persist => self.unsaved.notify_one(),
+            // Effects of several actions may come out of order: the earliest time counts.
             Effect::WakeMeAt(at) => {
-                self.wake.send_replace(Some(at));
+                self.wake.send_if_modified(|wake| {
+                    let earlier = wake.is_none_or(|wake| at < wake);
+                    if earlier {
+                        *wake = Some(at);
+                    }
+                    earlier
+                });
             }
             Effect::Refused { peer, why } => {
                 self.settle(&peer, true, Err(why.to_string()));
@@ -203,8 +270,18 @@ impl PeerRuntime {
                     tracing::info!(%peer, "not dialed: {why}");
                 }
             }
-            // Told already.
-            Effect::Changed { .. } => {}
+            Effect::ConnectToHub { hub } => {
+                let error = "this program can't use signalling hubs yet".to_owned();
+                let Some(me) = self.me.upgrade() else { return };
+                // Not from within the action that wanted it.
+                tokio::spawn(async move { me.apply(Action::HubConnectionFailed { hub, error }) });
+            }
+            Effect::HubRefused { hub, why } => tracing::warn!(hub, "not used: {why}"),
+            // Told already; and hubs that were never connected need no goodbye.
+            Effect::Changed { .. }
+            | Effect::HubChanged { .. }
+            | Effect::AnnounceToHub { .. }
+            | Effect::LeaveHub { .. } => {}
         }
     }
 
@@ -241,7 +318,8 @@ impl PeerRuntime {
     /// A peer dialed us, and its handshake is done.
     pub(crate) fn accepted(&self, connection: Connection) {
         let (peer, address) = (connection.remote, connection.address.clone());
-        self.open(connection, move |link| Action::RemotePeerClientDidConnect { peer, link, address });
+        let hops = (self.distance)(&peer);
+        self.open(connection, move |link| Action::RemotePeerClientDidConnect { peer, link, address, hops });
     }
 
     /// Serves a connection until it is done.
@@ -254,7 +332,8 @@ impl PeerRuntime {
         tokio::spawn(async move {
             let serving = tokio::spawn(served);
             if let Ok(open) = open.await {
-                me.links.lock().insert(link, open);
+                let heard = (0, me.time.now());
+                me.links.lock().insert(link, Open { id: peer, peer: open, heard });
                 me.apply(action(link));
                 tracing::info!(%peer, address, "connected");
             }
@@ -269,17 +348,14 @@ impl PeerRuntime {
         });
     }
 
-    /// Wakes the reducer when it wants to be, and saves, until the node stops.
+    /// Wakes the reducer when it wants to be, until the node stops.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut wake = self.wake.subscribe();
         loop {
             let at = *wake.borrow_and_update();
             let due = async {
                 match at {
-                    Some(at) => {
-                        let wait = at.saturating_sub((self.clock)() as Millis);
-                        tokio::time::sleep(Duration::from_millis(wait)).await;
-                    }
+                    Some(at) => tokio::time::sleep(Duration::from_millis(at.saturating_sub(self.time.now()))).await,
                     None => std::future::pending().await,
                 }
             };
@@ -293,17 +369,32 @@ impl PeerRuntime {
                     self.apply(Action::PeerConnectionTimerTicked);
                 }
                 _ = wake.changed() => {}
-                () = self.unsaved.notified() => {
-                    tokio::time::sleep(SAVE_PAUSE).await;
-                    self.save().await;
-                }
             }
         }
     }
 
-    /// Saves what deserves it.
-    pub(crate) async fn save(&self) {
-        let saved = serde_json::to_vec(&self.state.lock().saved());
+    /// Saves whenever there is something to save, until the node stops.
+    pub(crate) async fn keep_saved(self: Arc<Self>) {
+        let mut rest = Duration::ZERO;
+        loop {
+            tokio::select! {
+                () = self.said.notified() => {}
+                () = async {
+                    tokio::time::sleep(rest).await;
+                    self.unsaved.notified().await;
+                } => {}
+            }
+            tokio::time::sleep(SAVE_PAUSE).await;
+            let size = self.save().await;
+            rest = SAVE_REST + Duration::from_secs((size / SAVE_RATE) as u64);
+        }
+    }
+
+    /// Saves what deserves it; answers how many bytes that are.
+    pub(crate) async fn save(&self) -> usize {
+        let saved = self.state.lock().saved();
+        let saved = serde_json::to_vec(&saved);
+        let size = saved.as_ref().map_or(0, Vec::len);
         let saves = Arc::clone(&self.saves);
         let save = move || {
             saved
@@ -313,6 +404,14 @@ impl PeerRuntime {
         if let Ok(Err(error)) = tokio::task::spawn_blocking(save).await {
             tracing::error!(error, "the known peers could not be saved");
         }
+        size
+    }
+
+    /// Ends the recording of actions, if there is one.
+    pub(crate) async fn finish_recording(self: Arc<Self>) {
+        let finish = move || self.recorder.as_ref().map(Recorder::finish);
+        // It fails only if the runtime ends, and everything with it.
+        let _ = tokio::task::spawn_blocking(finish).await;
     }
 
     /// Closes all connections and dials nobody any more. Returns handles to what is closing.
@@ -321,146 +420,40 @@ impl PeerRuntime {
         for (_, dial) in self.dials.lock().drain() {
             dial.abort();
         }
-        let links: Vec<_> = self.links.lock().values().cloned().collect();
+        let links: Vec<_> = self.links.lock().values().map(|open| open.peer.clone()).collect();
         for link in &links {
             link.close("the server is stopping");
         }
         links
     }
+}
 
-    fn wait(&self, peer: FeedId, connected: bool) -> Result<oneshot::Receiver<Result<(), String>>, Failure> {
-        let (done, wait) = oneshot::channel();
-        let mut waiting = self.waiting.lock();
-        waiting.retain(|waiting| !waiting.done.is_closed());
-        if waiting.len() >= MOST_WAITING {
-            return Err(Failure::new("too many clients wait for peers"));
-        }
-        waiting.push(Waiting { peer, connected, done });
-        Ok(wait)
-    }
-
-    fn status(&self, key: &FeedId) -> Option<Status> {
-        self.state.lock().peer(key).map(sbot_peer_manager::Peer::status)
-    }
-
-    fn find(&self, key: &FeedId) -> Option<api::Peer> {
-        shown(&self.state.lock(), key)
+/// Whether an action is a word of the user, which is saved soon.
+fn is_by_user(action: &Action) -> bool {
+    match action {
+        Action::RouteAdded { source, .. } => *source == Source::Manual,
+        Action::PeerForgotten { .. }
+        | Action::LongTermSet { .. }
+        | Action::AutoconnectSet { .. }
+        | Action::PeerBanned { .. }
+        | Action::ConnectRequested { .. }
+        | Action::RemotePeerDisconnect { .. }
+        | Action::HubAddressAdded { .. }
+        | Action::HubAddressRemoved { .. } => true,
+        _ => false,
     }
 }
 
-/// A peer as clients see it.
-fn shown(state: &State, key: &FeedId) -> Option<api::Peer> {
-    let peer = state.peer(key)?;
-    let route = peer.routes.first();
-    let address = match (&peer.link, route) {
-        (_, Some(route)) => route.address.clone(),
-        (Some(link), None) => link.address.clone(),
-        (None, None) => String::new(),
-    };
-    let place = address.parse::<Address>().ok().and_then(|address| address.routes().first()?.host_and_port());
-    let lasted = &peer.durations;
-    let duration = (lasted.count > 0).then(|| {
-        let count = f64::from(lasted.count);
-        let mean = lasted.sum / count;
-        let variance = (lasted.sum_of_squares / count - mean * mean).max(0.0);
-        Durations { mean, stdev: variance.sqrt(), count: lasted.count, sum: lasted.sum, sqsum: lasted.sum_of_squares }
+/// The peers of the last run; none if they can't be read.
+fn read_saved(saves: &Saves) -> Saved {
+    let saved = saves.value(SAVED).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the known peers can't be read");
+        None
     });
-    Some(api::Peer {
-        address,
-        key: *key,
-        host: place.as_ref().map(|(host, _)| host.clone()),
-        port: place.map(|(_, port)| port),
-        source: route.map(|route| route.source.name().to_owned()),
-        announcers: route.map_or(0, |route| route.announced),
-        duration,
-        state: match peer.status() {
-            Status::Disconnected => None,
-            Status::Connecting => Some(PeerState::Connecting),
-            Status::Connected => Some(PeerState::Connected),
-            Status::Disconnecting => Some(PeerState::Disconnecting),
-        },
-        state_change: Some(peer.since as f64),
-        failure: Some(peer.failures),
-        client: peer.link.as_ref().map(|link| link.direction == Direction::Outgoing),
-        why: state.why(key).to_string(),
+    saved.map_or_else(Saved::default, |saved| {
+        serde_json::from_slice(&saved).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the known peers can't be understood and are forgotten");
+            Saved::default()
+        })
     })
-}
-
-impl api::Peers for PeerRuntime {
-    fn list(&self) -> Vec<api::Peer> {
-        let state = self.state.lock();
-        let mut peers: Vec<_> = state.peers().map(|(key, peer)| (peer.birth, *key)).collect();
-        peers.sort_unstable();
-        peers.into_iter().filter_map(|(_, key)| shown(&state, &key)).collect()
-    }
-
-    fn add(&self, address: &Address, key: &FeedId, source: Option<&str>) -> Result<Option<api::Peer>, Failure> {
-        if *key == self.own {
-            return Ok(None);
-        }
-        let source = source.and_then(Source::from_name).unwrap_or(Source::Manual);
-        self.apply(Action::RouteAdded { peer: *key, route: address.to_string(), source });
-        match self.find(key) {
-            Some(peer) => Ok(Some(peer)),
-            None => Err(Failure::new(format!("{address} was not added: too many peers are known"))),
-        }
-    }
-
-    fn remove(&self, key: &FeedId) -> bool {
-        let known = self.find(key).is_some();
-        self.apply(Action::PeerForgotten { peer: *key });
-        known
-    }
-
-    fn connect(&self, key: FeedId) -> Pending<'_, api::Peer> {
-        Box::pin(async move {
-            let known = || self.find(&key).ok_or_else(|| Failure::new(format!("no known address for peer:{key}")));
-            known()?;
-            let wait = self.wait(key, true)?;
-            self.apply(Action::ConnectRequested { peer: key });
-            if self.status(&key) == Some(Status::Connected) {
-                return known();
-            }
-            match wait.await {
-                Ok(Ok(())) => known(),
-                Ok(Err(error)) => Err(Failure::new(error)),
-                Err(_) => Err(Failure::new("the server is stopping")),
-            }
-        })
-    }
-
-    fn disconnect(&self, key: FeedId) -> Pending<'_, bool> {
-        Box::pin(async move {
-            let wait = self.wait(key, false)?;
-            let connected = matches!(self.status(&key), Some(Status::Connected | Status::Disconnecting));
-            self.apply(Action::DisconnectRequested { peer: key });
-            if connected {
-                // An error would say that the server is stopping: then it is disconnected too.
-                let _ = wait.await;
-            }
-            Ok(connected)
-        })
-    }
-
-    fn reconnect(&self) {
-        self.apply(Action::NetworkDidReconnect);
-    }
-
-    fn changes(&self) -> broadcast::Receiver<PeerChange> {
-        self.changes.subscribe()
-    }
-
-    fn schedule(&self, on: bool) {
-        self.apply(if on { Action::SchedulerStarted } else { Action::SchedulerStopped });
-    }
-
-    fn enable(&self, kind: &str, on: bool) -> Result<(), Failure> {
-        match kind {
-            // The kinds of ssb-gossip; all that is dialed by itself today is dialed by the scheduler.
-            "global" => self.schedule(on),
-            "friends" | "local" | "seed" => {}
-            _ => return Err(Failure::new(format!("there is no gossip type {kind}"))),
-        }
-        Ok(())
-    }
 }
