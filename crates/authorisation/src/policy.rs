@@ -11,13 +11,16 @@ pub struct Rule {
     pub method: &'static str,
     /// The least role that may call it.
     pub least: Role,
+    /// Whether invite guests may call it too.
+    pub guests: bool,
     /// Why just this one.
     pub why: &'static str,
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} ({})", self.method, self.least.name(), self.why)
+        let guests = if self.guests { " and guest" } else { "" };
+        write!(f, "{}: {}{guests} ({})", self.method, self.least.name(), self.why)
     }
 }
 
@@ -36,11 +39,15 @@ pub enum Decision {
 }
 
 const fn all(method: &'static str, why: &'static str) -> Rule {
-    Rule { method, least: Role::Stranger, why }
+    Rule { method, least: Role::Stranger, guests: false, why }
 }
 
 const fn own(method: &'static str, why: &'static str) -> Rule {
-    Rule { method, least: Role::Owner, why }
+    Rule { method, least: Role::Owner, guests: false, why }
+}
+
+const fn guests(method: &'static str, why: &'static str) -> Rule {
+    Rule { method, least: Role::Owner, guests: true, why }
 }
 
 const READS: &str = "reads the whole log";
@@ -69,7 +76,9 @@ pub const POLICY: &[Rule] = &[
     all("blobs.getSlice", BLOBS),
     all("blobs.changes", BLOBS),
     all("blobs.createWants", BLOBS),
-    all("invite.use", "the invite that it redeems decides"),
+    // what the key of an invite opens: `permissions` of the codes that ssb-invite makes, but for `getAddress`, which shows
+    // how this server is set up and which no guest calls
+    guests("invite.use", "the invite that it redeems decides"),
     // the rest is the owner's
     own("whoami", SERVER),
     own("version", SERVER),
@@ -103,6 +112,9 @@ pub const POLICY: &[Rule] = &[
     own("createWriteStream", ADDS),
     own("sbot.import", ADDS),
     own("del", "takes messages out of our log"),
+    own("invite.create", "lets strangers have us follow them"),
+    own("invite.accept", WRITES),
+    own("invite.help", SERVER),
     own("private.publish", SECRETS),
     own("private.unbox", SECRETS),
     own("private.read", SECRETS),
@@ -169,7 +181,7 @@ pub fn rule_of(method: &str) -> Option<&'static Rule> {
 #[must_use]
 pub fn decide(role: Role, method: &str) -> Decision {
     match rule_of(method) {
-        Some(rule) if role >= rule.least => Decision::Allowed(rule),
+        Some(rule) if role >= rule.least || (rule.guests && role == Role::Guest) => Decision::Allowed(rule),
         Some(rule) => refuse(rule, role, method),
         None => refuse(&UNKNOWN, role, method),
     }
@@ -186,7 +198,7 @@ mod tests {
     use super::*;
 
     /// `anonymous.allow` of ssb-server 16.0.1, with what secret-stack and ssb-conn add; `ooo.stream` isn't offered here.
-    const STRANGERS: [&str; 11] = [
+    const STRANGERS: [&str; 10] = [
         "manifest",
         "createHistoryStream",
         "gossip.ping",
@@ -197,7 +209,6 @@ mod tests {
         "blobs.changes",
         "blobs.createWants",
         "ebt.replicate",
-        "invite.use",
     ];
 
     #[test]
@@ -217,6 +228,12 @@ mod tests {
             expected.sort_unstable();
             assert_eq!(allowed, expected);
         }
+    }
+
+    #[test]
+    fn invite_guests_may_redeem_their_invite_and_no_more() {
+        let allowed = POLICY.iter().filter(|rule| matches!(decide(Role::Guest, rule.method), Decision::Allowed(_)));
+        assert_eq!(allowed.map(|rule| rule.method).collect::<Vec<_>>(), ["invite.use"]);
     }
 
     #[test]
@@ -241,7 +258,7 @@ mod tests {
 
     #[test]
     fn unknown_methods_are_refused_to_everyone() {
-        for role in [Role::Blocked, Role::Stranger, Role::Friend, Role::Owner] {
+        for role in [Role::Blocked, Role::Guest, Role::Stranger, Role::Friend, Role::Owner] {
             for method in ["", "eval", "ebt", "ebt.replicate.x", "EBT.replicate", "ebt.clock", &"x".repeat(100_000)] {
                 let Decision::Refused { rule, reason } = decide(role, method) else { panic!("{method} was allowed") };
                 assert_eq!(rule.method, "*");

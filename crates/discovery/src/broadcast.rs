@@ -1,7 +1,7 @@
 //! The sockets over which peers of a local network announce themselves, and the task that listens and announces.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use sbot_feed::{Keypair, NetworkKey};
@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use crate::lan::{self, INTERVAL, MAX_PAYLOAD};
+use crate::lan::{self, ALL_NODES, INTERVAL, MAX_PAYLOAD};
 use crate::lan_boxed;
 use crate::neighbours::Neighbours;
 use crate::sighting::Spotter;
@@ -21,10 +21,19 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// An address of ours, and who is told of it. Each network of this machine has its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
-    /// The network's broadcast address.
-    pub to: Ipv4Addr,
+    /// Where all in the network hear it.
+    pub to: Everyone,
     /// Where others in this network reach us.
     pub address: Address,
+}
+
+/// How all in a network are told at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Everyone {
+    /// By broadcast to this address, over IPv4.
+    Broadcast(Ipv4Addr),
+    /// By multicast on the interface with this number, over IPv6.
+    AllNodes(u32),
 }
 
 /// Who announces, to whom.
@@ -45,10 +54,12 @@ pub struct LanSockets {
     pub boxed: Option<LanSocket>,
 }
 
-/// A UDP socket for announcements, which other programs of this machine may have open too.
+/// UDP sockets for announcements over IPv4 and IPv6, whose port other programs of this machine may have open too.
 #[derive(Debug)]
 pub struct LanSocket {
-    socket: UdpSocket,
+    v4: UdpSocket,
+    /// None where there is no IPv6.
+    v6: Option<UdpSocket>,
     port: u16,
 }
 
@@ -56,19 +67,13 @@ impl LanSocket {
     /// Listens on UDP `port` of all networks. To be called within a tokio runtime.
     ///
     /// # Errors
-    /// A program holds the port without sharing it, or sockets can't be had.
+    /// A program holds the port without sharing it, or sockets can't be had. Of IPv6 that is merely logged.
     pub fn bind(port: u16) -> io::Result<LanSocket> {
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-        // As node's `reuseAddr`: every program that listens gets every broadcast.
-        socket.set_reuse_address(true)?;
-        #[cfg(all(unix, not(target_os = "linux")))]
-        socket.set_reuse_port(true)?;
-        socket.set_broadcast(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
-        let socket = UdpSocket::from_std(socket.into())?;
-        let port = socket.local_addr()?.port();
-        Ok(LanSocket { socket, port })
+        let v4 = socket(Ipv4Addr::UNSPECIFIED.into(), port)?;
+        let port = v4.local_addr()?.port();
+        let v6 = socket(Ipv6Addr::UNSPECIFIED.into(), port)
+            .inspect_err(|error| tracing::info!(%error, port, "can't listen for peers on the local network over IPv6"));
+        Ok(LanSocket { v4, v6: v6.ok(), port })
     }
 
     /// The port, also if any was asked for.
@@ -77,21 +82,58 @@ impl LanSocket {
     }
 
     /// Sends to all, and answers with the last error.
-    async fn send(&self, payloads: impl Iterator<Item = (Ipv4Addr, Vec<u8>)>) -> Option<io::Error> {
+    async fn send(&self, payloads: impl Iterator<Item = (Everyone, Vec<u8>)>) -> Option<io::Error> {
         let mut failed = None;
         for (to, payload) in payloads {
-            if let Err(error) = self.socket.send_to(&payload, SocketAddrV4::new(to, self.port)).await {
-                failed = Some(error);
-            }
+            let sent = match (to, &self.v6) {
+                (Everyone::Broadcast(to), _) => self.v4.send_to(&payload, (to, self.port)).await,
+                (Everyone::AllNodes(interface), Some(v6)) => {
+                    v6.send_to(&payload, SocketAddrV6::new(ALL_NODES, self.port, 0, interface)).await
+                }
+                (Everyone::AllNodes(_), None) => continue,
+            };
+            failed = sent.err().or(failed);
         }
         failed
     }
+
+    /// What comes next. Cancel-safe.
+    async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        loop {
+            let received = match &self.v6 {
+                Some(v6) => tokio::select! {
+                    ready = self.v4.readable() => ready.and_then(|()| self.v4.try_recv_from(buffer)),
+                    ready = v6.readable() => ready.and_then(|()| v6.try_recv_from(buffer)),
+                },
+                None => self.v4.recv_from(buffer).await,
+            };
+            match received {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                received => return received,
+            }
+        }
+    }
+}
+
+fn socket(listens: IpAddr, port: u16) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address((listens, port).into()), Type::DGRAM, Some(Protocol::UDP))?;
+    // As node's `reuseAddr`: every program that listens gets every broadcast.
+    socket.set_reuse_address(true)?;
+    #[cfg(all(unix, not(target_os = "linux")))]
+    socket.set_reuse_port(true)?;
+    match listens {
+        IpAddr::V4(_) => socket.set_broadcast(true)?,
+        IpAddr::V6(_) => socket.set_only_v6(true)?,
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::from((listens, port)).into())?;
+    UdpSocket::from_std(socket.into())
 }
 
 /// What comes next; nothing ever does without a socket.
 async fn receive(socket: Option<&LanSocket>, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
     match socket {
-        Some(socket) => socket.socket.recv_from(buffer).await,
+        Some(socket) => socket.receive(buffer).await,
         None => std::future::pending().await,
     }
 }
@@ -149,6 +191,10 @@ impl LanSockets {
             match heard {
                 // One that can't be passed on now will be heard again.
                 Ok(Some(seen)) => {
+                    let Some(seen) = lan::in_zone_of(seen, sender) else {
+                        tracing::debug!(%sender, "what is announced on the local network can't be dialed from here");
+                        continue;
+                    };
                     if neighbours.heard(&seen, sender.ip(), now()) && !spotter.try_see(seen.clone()) {
                         neighbours.forget(&seen);
                     }
@@ -187,7 +233,7 @@ mod tests {
     use sbot_multiserver::Route;
 
     /// The broadcast address of the loopback network.
-    const LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
+    const LOOPBACK: Everyone = Everyone::Broadcast(Ipv4Addr::new(127, 255, 255, 255));
 
     /// Two nodes that share the ports of `sockets`.
     async fn hear_each_other(sockets: impl Fn(&[u16]) -> (LanSockets, Vec<u16>)) {
@@ -214,23 +260,25 @@ mod tests {
         }
     }
 
+    fn plain(ports: &[u16]) -> (LanSockets, Vec<u16>) {
+        let plain = LanSocket::bind(ports[0]).unwrap();
+        let ports = vec![plain.port(), 0];
+        (LanSockets { plain: Some(plain), boxed: None }, ports)
+    }
+
+    fn boxed(ports: &[u16]) -> (LanSockets, Vec<u16>) {
+        let boxed = LanSocket::bind(ports[1]).unwrap();
+        let ports = vec![0, boxed.port()];
+        (LanSockets { plain: None, boxed: Some(boxed) }, ports)
+    }
+
     #[tokio::test]
     async fn two_that_share_a_port_hear_of_each_other_and_not_of_themselves() {
-        hear_each_other(|ports| {
-            let plain = LanSocket::bind(ports[0]).unwrap();
-            let ports = vec![plain.port(), 0];
-            (LanSockets { plain: Some(plain), boxed: None }, ports)
-        })
-        .await;
+        hear_each_other(plain).await;
     }
 
     #[tokio::test]
     async fn so_do_two_that_sign_what_they_announce() {
-        hear_each_other(|ports| {
-            let boxed = LanSocket::bind(ports[1]).unwrap();
-            let ports = vec![0, boxed.port()];
-            (LanSockets { plain: None, boxed: Some(boxed) }, ports)
-        })
-        .await;
+        hear_each_other(boxed).await;
     }
 }

@@ -17,6 +17,10 @@ pub enum Origin {
     Seed,
     /// The peer itself, on the local network.
     Local,
+    /// A message in a feed that tells of a pub.
+    Pub,
+    /// The distributed hash table.
+    Dht,
 }
 
 impl Origin {
@@ -26,6 +30,8 @@ impl Origin {
             Origin::Manual => "manual",
             Origin::Seed => "seed",
             Origin::Local => "local",
+            Origin::Pub => "pub",
+            Origin::Dht => "dht",
         }
     }
 }
@@ -125,6 +131,17 @@ impl Spotter {
     /// [`Refused::Ended`].
     pub async fn gone(&self, sighting: Sighting) -> Result<(), Refused> {
         self.0.send(News::Gone(sighting)).await.map_err(|_| Refused::Ended)
+    }
+
+    /// Passes news on in their order, when there is room.
+    ///
+    /// # Errors
+    /// [`Refused::Ended`].
+    pub async fn pass_on(&self, news: Vec<News>) -> Result<(), Refused> {
+        for news in news {
+            self.0.send(news).await.map_err(|_| Refused::Ended)?;
+        }
+        Ok(())
     }
 
     /// Passes a sighting on if there is room; answers whether there was.

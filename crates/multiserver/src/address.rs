@@ -113,6 +113,11 @@ impl From<Route> for Address {
 }
 
 impl Route {
+    /// A route of these protocols, at least one.
+    pub(crate) fn new(protocols: Vec<Protocol>) -> Self {
+        Route { protocols }
+    }
+
     /// `net:HOST:PORT~shs:KEY`.
     pub fn net(host: &str, port: u16, key: &FeedId) -> Self {
         let mut data: Vec<String> = host.split(':').map(str::to_owned).collect();
@@ -186,6 +191,11 @@ impl Route {
 }
 
 impl Protocol {
+    /// A name, which has to be one by the grammar, and data.
+    pub(crate) fn new(name: &str, data: Vec<String>) -> Self {
+        Protocol { name: name.to_owned(), data }
+    }
+
     /// `shs:KEY`.
     pub(crate) fn shs(key: &FeedId) -> Self {
         Protocol { name: "shs".into(), data: vec![key_text(key)] }
@@ -208,8 +218,13 @@ pub(crate) fn key_text(key: &FeedId) -> String {
     text.trim_start_matches('@').trim_end_matches(".ed25519").to_owned()
 }
 
+/// 32 bytes in base64.
+pub(crate) fn base64_text(bytes: &[u8; 32]) -> String {
+    key_text(&FeedId(*bytes))
+}
+
 /// 32 bytes of canonical base64, just as in a feed id.
-fn base64(text: &str) -> Option<[u8; 32]> {
+pub(crate) fn base64(text: &str) -> Option<[u8; 32]> {
     format!("@{text}.ed25519").parse().ok().map(|FeedId(bytes)| bytes)
 }
 

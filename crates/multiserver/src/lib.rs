@@ -3,6 +3,7 @@
 //! An [`Address`] such as `net:example.org:8008~shs:KEY` names a transport (TCP) and what protects the connection (the
 //! secret handshake with that key). Several are joined by `;`: alternatives for one peer.
 //!
+//! - [`InviteCode`] is an address with the seed of a key to dial with: the invite of a pub.
 //! - [`Dialer`] turns an address into a [`Connection`]; [`dial`] does so with the default settings.
 //! - [`Listener`] yields a [`Connection`] for everyone who dials us and proves who it is, within bounds on those who
 //!   don't.
@@ -14,6 +15,7 @@ mod address;
 mod connection;
 mod dialer;
 mod half_open;
+mod invite;
 mod legacy;
 mod listener;
 mod log;
@@ -24,6 +26,7 @@ mod unix;
 pub use address::{Address, AddressError, Endpoint, MAX_ADDRESS, MAX_ROUTES, Protocol, Route};
 pub use connection::{Connection, Direction};
 pub use dialer::{DialError, DialSettings, Dialer, dial};
+pub use invite::{InviteCode, InviteError};
 pub use listener::{Authorise, Bind, Counts, ListenError, ListenSettings, Listener, Protection};
 pub use net::Net;
 pub use transport::{Acceptor, Origin, Pending, Raw, Transport};

@@ -1,11 +1,14 @@
 //! TCP. Without delay for small packets (`TCP_NODELAY`): a call and its answer are small, and waiting to fill a packet
-//! costs them 40 ms each.
+//! costs them 40 ms each. A peer that vanishes without a word, with its machine or its network, is noticed by the kernel:
+//! it probes idle connections ([`KEEPALIVE`]).
 //!
 //! Source: multiserver 3 `plugins/net.js`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::address::Endpoint;
@@ -13,6 +16,12 @@ use crate::transport::{Acceptor, Origin, Pending, Raw, Transport};
 
 /// Most addresses of a host name that are tried, so that a name server can't keep us busy.
 const MAX_RESOLVED: usize = 8;
+
+/// An idle connection is probed after so long, and then as often as the next two say, before it is taken for dead: two
+/// minutes in all. (A limit on unacknowledged data, `TCP_USER_TIMEOUT`, would end connections with slow readers, too.)
+const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 4;
 
 /// TCP over IPv4 and IPv6.
 #[derive(Debug, Clone, Copy, Default)]
@@ -71,6 +80,7 @@ async fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
 
 fn raw(stream: TcpStream, remote: SocketAddr) -> io::Result<Raw> {
     stream.set_nodelay(true)?;
+    watch(&stream);
     // An IPv4 peer of a listener for both shows as ::ffff:192.0.2.1.
     let ip = remote.ip().to_canonical();
     let (read, write) = stream.into_split();
@@ -80,6 +90,16 @@ fn raw(stream: TcpStream, remote: SocketAddr) -> io::Result<Raw> {
         address: format!("net:{ip}:{}", remote.port()),
         origin: Origin::Ip(limited(ip)),
     })
+}
+
+/// Has the kernel watch over a connection. Where it can't, the connection is as good as any.
+fn watch(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
+    if let Err(error) = socket.set_tcp_keepalive(&keepalive) {
+        tracing::debug!(%error, "dead connections are noticed late");
+    }
 }
 
 /// Whose limits an IP address falls under: a host has a whole /64 of IPv6 addresses.

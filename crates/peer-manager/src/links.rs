@@ -168,6 +168,9 @@ impl State {
             // An older link from the other end, or one that this end has dialed anew: the other end has lost it.
             let raced = !old.leaving && old.direction != direction && now.saturating_sub(old.since) <= window;
             if raced && !preferred {
+                if direction == Direction::Outgoing {
+                    self.cancel_dials(key, out);
+                }
                 self.settle_slot(key, None);
                 return out.push(Effect::HangUp { peer: key, link: id, why: WhyHungUp::Duplicate });
             }

@@ -203,6 +203,7 @@ impl State {
         };
         peer.long_term = on;
         peer.wanted = None;
+        peer.asked &= on;
         out.push(Effect::Persist);
         self.replan(key);
         self.sweep(key, out);

@@ -313,6 +313,12 @@ impl Replicator {
         self.0.core.lock().ebt.incomplete()
     }
 
+    /// How many messages of wanted feeds connected peers say they have beyond ours.
+    #[must_use]
+    pub fn behind(&self) -> u64 {
+        self.0.core.lock().ebt.behind()
+    }
+
     /// Forks, invalid messages, and news of our own feed.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {

@@ -14,25 +14,31 @@ use sbot_feed::{FeedId, Keypair};
 use sbot_multiserver::{
     Bind, Connection, DialSettings, Dialer, Endpoint, ListenError, ListenSettings, Listener, Route,
 };
-use sbot_peer_manager::Action;
+use sbot_peer_manager::{Action, Settings as PeerSettings};
 use sbot_rpc::{Limits, Registry, Session};
-use sbot_store::{BlobStore, Store, StoreError, StoreOptions};
+use sbot_store::{Store, StoreError};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::api::{self, Addresses, Blobs, Caller, Context};
+use crate::api::{self, Addresses, Caller, Context, Invites};
 use crate::config::secret::SecretFileError;
 use crate::config::{Config, NetIncoming, Scope, manifest};
-use crate::discovering;
-use crate::peers::{PeerRuntime, Serve, import_files};
-use crate::private::Boxes;
+use crate::discovering::{self, Discovering};
+use crate::heartbeat;
+use crate::inviting::{Guests, Inviting};
+use crate::opening::Opened;
+use crate::peers::{self, PeerRuntime, Serve};
 use crate::publish::{Clock, Publisher, system_clock};
 use crate::replicating::Replicating;
 use crate::social::Social;
 use crate::state::State as Saves;
+use crate::time::{Steady, Uptime, system_uptime};
 
 /// Time for peers to take our goodbye.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Time for a connection before its handshake begins, in ms (ssb-conn `conn-hub.js`).
+const CONNECT_TIME: u64 = 10_000;
 
 /// Why a node can't start.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +76,14 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// Actions can't be recorded.
+    #[error("can't record actions in {}: {source}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A task of the start itself failed.
     #[error("the start was broken off: {0}")]
     Broken(String),
@@ -80,6 +94,8 @@ pub enum StartError {
 pub struct Environment {
     /// What time it is, in ms since 1970.
     pub clock: Clock,
+    /// How much time passes, whatever the clock shows.
+    pub uptime: Uptime,
     /// Makes the pauses of nodes differ.
     pub seed: u64,
 }
@@ -90,7 +106,7 @@ impl Default for Environment {
         let mut seed = [0; 8];
         // Without randomness pauses are merely the same everywhere; keys would fail loudly.
         let _ = getrandom::fill(&mut seed);
-        Self { clock: system_clock(), seed: u64::from_le_bytes(seed) }
+        Self { clock: system_clock(), uptime: system_uptime(), seed: u64::from_le_bytes(seed) }
     }
 }
 
@@ -99,6 +115,8 @@ pub struct Node {
     shared: Arc<Shared>,
     peers: Arc<PeerRuntime>,
     replicating: Arc<Replicating>,
+    discovering: Discovering,
+    saves: Arc<Saves>,
     tasks: JoinSet<()>,
     accepting: JoinHandle<()>,
     stop_accepting: oneshot::Sender<()>,
@@ -116,16 +134,19 @@ struct Shared {
     context: Arc<Context>,
     registry: Arc<Registry<Caller>>,
     replicating: Arc<Replicating>,
+    inviting: Arc<Inviting>,
+    guests: Guests,
+    /// Sessions that are none with peers: clients and guests.
     clients: Mutex<Vec<sbot_rpc::Peer>>,
+    ping: Duration,
 }
 
 impl Shared {
     fn role(&self, peer: &FeedId, local_client: bool) -> Role {
-        let hops = self.social.hops().get(peer).copied();
-        if self.social.is_blocking(&self.keys.id(), peer) {
-            return role_of(peer, &self.keys.id(), &self.masters, local_client, Some(-1), self.max_hops);
-        }
-        role_of(peer, &self.keys.id(), &self.masters, local_client, hops, self.max_hops)
+        let blocked = self.social.is_blocking(&self.keys.id(), peer);
+        let hops = if blocked { Some(-1) } else { self.social.hops().get(peer).copied() };
+        let guest = self.inviting.knows(peer);
+        role_of(peer, &self.keys.id(), &self.masters, local_client, hops, self.max_hops, guest)
     }
 
     /// A session with a client of ours: no replication.
@@ -133,10 +154,23 @@ impl Shared {
         let caller = Caller { id: connection.remote, role: self.role(&connection.remote, connection.local_client) };
         let registry = Arc::clone(&self.registry);
         let client = Session::spawn(connection.read, connection.write, registry, caller, Limits::LOCAL);
+        self.remember(client.clone());
+        client
+    }
+
+    /// A session with somebody who has the key of an invite: no peer, and no replication.
+    fn serve_guest(&self, connection: Connection) {
+        let caller = Caller { id: connection.remote, role: self.role(&connection.remote, false) };
+        if let Some(guest) = self.guests.serve(connection, Arc::clone(&self.registry), caller) {
+            self.remember(guest);
+        }
+    }
+
+    /// Keeps a session to be closed when the node stops.
+    fn remember(&self, client: sbot_rpc::Peer) {
         let mut clients = self.clients.lock();
         clients.retain(|client| !client.is_closed());
-        clients.push(client.clone());
-        client
+        clients.push(client);
     }
 }
 
@@ -154,7 +188,15 @@ impl Serve for PeerServer {
             let peer = Session::spawn(connection.read, connection.write, registry, caller, Limits::REMOTE);
             // The peer manager may have given the connection up meanwhile; then it closes it.
             let _ = opened.send(peer.clone());
-            Ok(shared.replicating.serve(remote, peer, dialed).await)
+            let pings = dialed.then(|| {
+                let clock = Arc::clone(&shared.context.clock);
+                tokio::spawn(heartbeat::ping(peer.clone(), clock, shared.ping))
+            });
+            let why = shared.replicating.serve(remote, peer, dialed).await;
+            if let Some(pings) = pings {
+                pings.abort();
+            }
+            Ok(why)
         })
     }
 }
@@ -191,6 +233,18 @@ impl Addresses for Listening {
         }
         (!all.is_empty()).then(|| all.join(";"))
     }
+
+    fn port_everywhere(&self, scope: Scope) -> Option<u16> {
+        let everywhere = |place: &NetIncoming| match place.host.as_deref() {
+            None | Some("" | "::") => place.scopes.contains(&scope),
+            // Not in IPv6 networks.
+            Some("0.0.0.0") => scope == Scope::Public && place.scopes.contains(&scope),
+            Some(_) => false,
+        };
+        // A forwarded port is another machine's in the local network.
+        let own = |place: &NetIncoming| scope == Scope::Public || place.external.is_empty();
+        self.net.iter().find(|(place, _)| everywhere(place) && own(place)).map(|(_, port)| *port)
+    }
 }
 
 impl Node {
@@ -211,7 +265,7 @@ impl Node {
         let clock = Arc::clone(&environment.clock);
         let opened = tokio::task::spawn_blocking(move || Opened::open(&opening, clock)).await;
         let opened = opened.map_err(|error| StartError::Broken(error.to_string()))??;
-        let Opened { keys, store, saves, boxes, social, blobs } = opened;
+        let Opened { keys, store, saves, boxes, social, blobs, given } = opened;
         let id = keys.id();
         let max_hops = i32::from(config.friends.hops);
 
@@ -219,13 +273,27 @@ impl Node {
         let dial = DialSettings { handshake_timeout: config.timers.handshake, ..DialSettings::default() };
         let dialer = Dialer::new(config.caps.shs, keys.clone(), dial);
         let clock = Arc::clone(&environment.clock);
-        let peers = PeerRuntime::new(id, dialer, Arc::clone(&saves), Arc::clone(&clock), environment.seed);
+        let peers = PeerRuntime::new(peers::Options {
+            own: id,
+            dialer: dialer.clone(),
+            saves: Arc::clone(&saves),
+            time: Steady::new(&clock, Arc::clone(&environment.uptime)),
+            seed: environment.seed,
+            settings: peer_settings(&config),
+            distance: {
+                let social = Arc::clone(&social);
+                Box::new(move |peer| discovering::hops_of(&social.hops(), peer))
+            },
+            record: config.peers.record.clone(),
+        })
+        .map_err(|source| StartError::Record { path: config.peers.record.clone().unwrap_or_default(), source })?;
 
         let guard = {
             let replicating = Arc::clone(&replicating);
             Arc::new(move || replicating.may_publish())
         };
         let publisher = Publisher::new(store.clone(), keys.clone(), config.caps.sign, Arc::clone(&clock), guard);
+        let publisher = Arc::new(publisher);
 
         let authorise = {
             let (social, masters) = (Arc::clone(&social), config.masters.clone());
@@ -242,18 +310,32 @@ impl Node {
         let port = listener.port();
         let sockets: Vec<PathBuf> = config.connections.unix.iter().map(|unix| unix.path.clone()).collect();
         let listening = Listening { id, net: bound(&config, listener.endpoints()), unix: sockets.clone() };
+        let addresses: Arc<dyn Addresses> = Arc::new(listening);
+        let inviting = Arc::new(Inviting {
+            own: id,
+            store: store.clone(),
+            publisher: Arc::clone(&publisher),
+            social: Arc::clone(&social),
+            addresses: Arc::clone(&addresses),
+            peers: Arc::clone(&peers) as Arc<dyn api::Peers>,
+            dialer,
+            clock: Arc::clone(&clock),
+            allow_private: config.allow_private_invites,
+            given,
+        });
 
         let context = Arc::new(Context {
             id,
             masters: config.masters.clone(),
             store: store.clone(),
             boxes,
-            publisher: Arc::new(publisher),
+            publisher,
             social: Arc::clone(&social),
             blobs,
             replication: Arc::clone(&replicating) as Arc<dyn api::Replication>,
             peers: Arc::clone(&peers) as Arc<dyn api::Peers>,
-            addresses: Arc::new(listening),
+            invites: Arc::clone(&inviting) as Arc<dyn Invites>,
+            addresses,
             clock,
         });
         let registry = Arc::new(api::registry(&context, |registry| replicating.register(registry)));
@@ -268,7 +350,10 @@ impl Node {
             context,
             registry,
             replicating: Arc::clone(&replicating),
+            inviting,
+            guests: Guests::default(),
             clients: Mutex::default(),
+            ping: config.timers.ping,
         });
         peers.serve_with(Arc::new(PeerServer(Arc::clone(&shared))));
         for endpoint in listener.endpoints() {
@@ -282,16 +367,23 @@ impl Node {
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&social).follow());
         tasks.spawn(Arc::clone(&peers).run());
+        tasks.spawn(Arc::clone(&peers).keep_saved());
+        tasks.spawn(Arc::clone(&peers).watch(
+            environment.uptime,
+            shared.store.clone(),
+            Arc::clone(&replicating),
+            config.timers.inactivity,
+        ));
         tasks.spawn(ban_the_blocked(Arc::clone(&social), Arc::clone(&peers), id));
         Arc::clone(&replicating).run(&mut tasks);
         let (stop_accepting, stopped) = oneshot::channel();
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), Arc::clone(&peers), stopped));
-        discovering::start(&config, &shared.keys, &shared.context, &peers, &mut tasks).await;
+        let discovering = discovering::start(&config, &shared.keys, &shared.context, &peers, &mut tasks).await;
         if config.peers.autostart {
             peers.apply(Action::SchedulerStarted);
         }
         tracing::info!(%id, messages = shared.store.len(), "started");
-        Ok(Node { shared, peers, replicating, tasks, accepting, stop_accepting, sockets, port })
+        Ok(Node { shared, peers, replicating, discovering, saves, tasks, accepting, stop_accepting, sockets, port })
     }
 
     /// Who this node is.
@@ -341,8 +433,7 @@ impl Node {
         if connection.local_client {
             self.shared.serve_client(connection);
         } else {
-            let hops = discovering::hops_of(&self.shared.social.hops(), &connection.remote);
-            self.peers.accepted(connection, hops);
+            self.peers.accepted(connection);
         }
     }
 
@@ -351,6 +442,7 @@ impl Node {
         // The task may have ended already.
         let _ = self.stop_accepting.send(());
         let _ = self.accepting.await;
+        self.discovering.stop().await;
         let mut open = self.peers.shut_down();
         open.extend(self.shared.clients.lock().drain(..));
         for client in &open {
@@ -366,6 +458,11 @@ impl Node {
         self.replicating.save().await;
         self.peers.save().await;
         self.tasks.shutdown().await;
+        Arc::clone(&self.peers).finish_recording().await;
+        let saves = self.saves;
+        if let Err(error) = tokio::task::spawn_blocking(move || saves.close()).await {
+            tracing::error!(%error, "the small state was not closed well");
+        }
         if let Err(error) = self.shared.store.close().await {
             tracing::error!(%error, "the log was not closed well");
         }
@@ -376,57 +473,17 @@ impl Node {
     }
 }
 
-/// What is opened in the data directory, blocking.
-struct Opened {
-    keys: Keypair,
-    store: Store,
-    saves: Arc<Saves>,
-    boxes: Arc<Boxes>,
-    social: Arc<Social>,
-    blobs: Arc<Blobs>,
+/// The limits of the peer manager that the settings change.
+fn peer_settings(config: &Config) -> PeerSettings {
+    let mut settings = PeerSettings::default();
+    settings.internet.most = usize::from(config.peers.connections);
+    settings.dial_timeout = settings.dial_timeout.max(millis(config.timers.handshake) + CONNECT_TIME);
+    settings.race_window = 2 * settings.dial_timeout;
+    settings
 }
 
-impl Opened {
-    fn open(config: &Config, clock: Clock) -> Result<Opened, StartError> {
-        crate::config::secret::create_directory(&config.path)
-            .map_err(|source| StartError::Directory { path: config.path.clone(), source })?;
-        let keys = config.identity()?;
-        let options = StoreOptions { hmac: config.caps.sign, clock, ..StoreOptions::default() };
-        let mut told = 0;
-        let store = Store::open(&config.store_path(), options, &mut |progress| {
-            let percent = progress.done * 100 / progress.total.max(1);
-            if percent >= told + 10 {
-                told = percent;
-                tracing::info!(percent, "reading the log");
-            }
-        })?;
-        let saves = open_saves(&config.path.join("state.redb"))?;
-        import_files(&config.path, &saves, keys.id());
-        let blobs = Arc::new(Blobs::new(BlobStore::open(&config.path.join("blobs"), config.blobs.max)?));
-        let readable = config.path.join("readable");
-        let boxes = Arc::new(Boxes::new(keys.clone(), store.clone(), Some(readable)));
-        let hops = i32::from(config.friends.hops);
-        let social = Social::load(store.clone(), Arc::clone(&boxes), keys.id(), hops)?;
-        Ok(Opened { keys, store, saves: Arc::new(saves), boxes, social, blobs })
-    }
-}
-
-/// Opens the small state. A file that can't be read is kept under another name, and a new one made: what it held can be
-/// found again.
-fn open_saves(path: &std::path::Path) -> Result<Saves, StartError> {
-    let failed = |source: redb::Error| StartError::State { path: path.to_owned(), source: Box::new(source) };
-    match Saves::open(path) {
-        Ok(saves) => Ok(saves),
-        Err(redb::Error::Io(error)) => Err(failed(redb::Error::Io(error))),
-        Err(error) => {
-            let aside = path.with_extension("damaged");
-            tracing::error!(%error, aside = %aside.display(), "the state file is damaged: starting with a new one");
-            if let Err(error) = std::fs::rename(path, aside) {
-                return Err(failed(redb::Error::Io(error)));
-            }
-            Saves::open(path).map_err(failed)
-        }
-    }
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Where to listen.
@@ -469,9 +526,10 @@ async fn accept(
         };
         if connection.local_client || shared.masters.contains(&connection.remote) {
             shared.serve_client(connection);
+        } else if shared.inviting.knows(&connection.remote) {
+            shared.serve_guest(connection);
         } else {
-            let hops = discovering::hops_of(&shared.social.hops(), &connection.remote);
-            peers.accepted(connection, hops);
+            peers.accepted(connection);
         }
     }
     listener.close().await;

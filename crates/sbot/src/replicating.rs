@@ -125,6 +125,11 @@ impl Replicating {
         self.replicator.may_publish()
     }
 
+    /// How many messages connected peers have that we want and lack.
+    pub(crate) fn behind(&self) -> u64 {
+        self.replicator.behind()
+    }
+
     /// Saves what connected peers have.
     pub(crate) async fn save(&self) {
         self.replicator.save().await;

@@ -244,6 +244,17 @@ impl Social {
         self.relation(from, to) == Some(Relation::Follow)
     }
 
+    /// Waits until `from` follows `to`: what is published is in the log a moment before it is in the graph.
+    pub async fn until_following(&self, from: &FeedId, to: &FeedId) {
+        let mut edges = self.edges();
+        while !self.is_following(from, to) {
+            // who is behind looks again all the same
+            if let Err(broadcast::error::RecvError::Closed) = edges.recv().await {
+                return;
+            }
+        }
+    }
+
     /// Whether `from` blocks `to`.
     #[must_use]
     pub fn is_blocking(&self, from: &FeedId, to: &FeedId) -> bool {

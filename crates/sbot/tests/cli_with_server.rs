@@ -70,7 +70,14 @@ impl World {
 
     /// Starts a server and waits until it answers.
     fn serve(&self) -> Server {
-        let mut command = self.command(&["server", "--host", "127.0.0.1", "--port", "0", "--", "--local", "false"]);
+        self.serve_with(&[])
+    }
+
+    fn serve_with(&self, options: &[&str]) -> Server {
+        let mut words = vec!["server", "--host", "127.0.0.1", "--port", "0"];
+        words.extend(options);
+        words.extend(["--", "--local", "false"]);
+        let mut command = self.command(&words);
         let child =
             command.stdout(Stdio::null()).stderr(fs::File::create(self.file("stderr")).unwrap()).spawn().unwrap();
         let mut server = Server { child };
@@ -234,6 +241,24 @@ fn status_and_peers_are_tables_for_people_and_json_for_scripts() {
 }
 
 #[test]
+fn invites_are_made_for_people_and_for_scripts_and_what_is_none_is_refused() {
+    let world = World::new();
+    let _server = world.serve();
+    let me = world.run(&["whoami"]).ok().trim().to_owned();
+    let code = world.run(&["invite", "create", "--external", "pub.example.org", "--days", "3"]).ok();
+    assert!(code.starts_with("pub.example.org:") && code.contains(&me) && code.lines().count() == 1, "{code}");
+    let code = world.run(&["--json", "invite", "create", "--external", "pub.example.org"]).json();
+    assert!(code[0].as_str().unwrap().contains(&me), "{code:?}");
+    let none = world.run(&["invite", "create"]);
+    assert_eq!((none.code, none.err.lines().count()), (Some(1), 1), "{}", none.err);
+    assert!(none.err.contains("Server has no public ip address"), "{}", none.err);
+    let nonsense = world.run(&["invite", "accept", "nonsense"]);
+    assert_eq!(nonsense.code, Some(1));
+    assert!(nonsense.err.contains("failed to parse invite nonsense"), "{}", nonsense.err);
+    assert_eq!(world.run(&["invite"]).code, Some(2));
+}
+
+#[test]
 fn a_live_log_goes_on_and_ends_quietly_with_its_reader() {
     let world = World::new();
     let _server = world.serve();
@@ -247,4 +272,28 @@ fn a_live_log_goes_on_and_ends_quietly_with_its_reader() {
     world.run(&["publish", "--type", "post", "--text", "nobody reads this"]).ok();
     let ended = finished(tail);
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn what_happened_to_peers_is_recorded_and_played_again() {
+    let world = World::new();
+    let file = world.file("actions");
+    let name = file.to_str().unwrap();
+    let server = world.serve_with(&["--record-actions", name]);
+    let nobody = "net:127.0.0.1:1~shs:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    assert_eq!(world.run(&["connect", nobody]).code, Some(1));
+    assert_eq!(server.stop(), Some(0));
+
+    let played = world.run(&["peers", "replay", name]).ok();
+    assert!(played.contains("net:127.0.0.1:1~") && played.contains("1 peers, 0 links"), "{played}");
+    let peers = world.run(&["peers", "replay", name, "--json"]).json();
+    assert_eq!((peers.len(), peers[0]["peer"]["failures"].as_u64()), (1, Some(1)), "{peers:?}");
+
+    let lines = fs::read_to_string(&file).unwrap();
+    let changed = lines.replacen("\"RemotePeerConnectionFailed\"", "\"RemotePeerConnectionSucceeded\"", 1);
+    assert_ne!(lines, changed);
+    fs::write(&file, changed).unwrap();
+    let wrong = world.run(&["peers", "replay", name]);
+    assert!(wrong.code == Some(1) && wrong.err.contains("line "), "{}", wrong.err);
+    assert_eq!(world.run(&["peers", "replay", world.file("none").to_str().unwrap()]).code, Some(1));
 }

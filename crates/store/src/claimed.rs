@@ -10,9 +10,7 @@ use std::path::PathBuf;
 use sbot_feed::MsgId;
 
 use crate::error::StoreError;
-use crate::index::timestamp_of;
 use crate::read::Direction;
-use crate::record::Record;
 use crate::sidefile;
 use crate::store::Shared;
 
@@ -33,13 +31,6 @@ pub(crate) struct Claimed {
     /// Sorted, with `numbers` in step.
     times: Vec<f64>,
     numbers: Vec<u32>,
-}
-
-/// The time by which a record is sorted.
-fn resolved(record: &Record) -> f64 {
-    let claimed = timestamp_of(&record.value);
-    // A claim that is 0 or no number counts as none.
-    if claimed.is_nan() || claimed == 0.0 || record.received < claimed { record.received } else { claimed }
 }
 
 impl Claimed {
@@ -119,7 +110,7 @@ impl Shared {
             let Some(last) = records.last() else { break };
             claimed.upto = last.number + 1;
             claimed.last = Some(last.key);
-            fresh.extend(records.iter().map(|record| (resolved(record), record.number as u32)));
+            fresh.extend(records.iter().map(|record| (record.resolved_time(), record.number as u32)));
         }
         fresh.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         claimed.merge(&fresh);

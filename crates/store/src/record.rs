@@ -6,6 +6,8 @@
 use bytes::Bytes;
 use sbot_feed::{FeedId, MsgId};
 
+use crate::index::timestamp_of;
+
 /// One stored message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
@@ -21,6 +23,15 @@ pub struct Record {
     pub sequence: u64,
     /// The value, in the bytes in which it is served.
     pub value: Bytes,
+}
+
+impl Record {
+    /// When it was written, in ms since 1970, as `ssb-db` has it: as its author claims, or when it came in if that is
+    /// earlier. A claim that is 0 or no number counts as none.
+    pub fn resolved_time(&self) -> f64 {
+        let claimed = timestamp_of(&self.value);
+        if claimed.is_nan() || claimed == 0.0 || self.received < claimed { self.received } else { claimed }
+    }
 }
 
 /// Length and checksum.

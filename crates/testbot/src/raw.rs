@@ -32,7 +32,15 @@ impl RawPeer {
     /// # Errors
     /// If the handshake fails or takes too long.
     pub async fn dial(network: &NetworkKey, keys: &Keypair, node: &TestNode) -> Result<RawPeer> {
-        let address: Address = node.address()?.parse()?;
+        Self::dial_at(network, keys, &node.address()?).await
+    }
+
+    /// Dials whoever is at an address.
+    ///
+    /// # Errors
+    /// If the address is none, or the handshake fails or takes too long.
+    pub async fn dial_at(network: &NetworkKey, keys: &Keypair, address: &str) -> Result<RawPeer> {
+        let address: Address = address.parse()?;
         let settings = DialSettings { connect_timeout: PATIENCE, handshake_timeout: PATIENCE };
         let connection = Dialer::new(*network, keys.clone(), settings).dial(&address).await?;
         Ok(RawPeer { id: keys.id(), connection, input: BytesMut::new() })

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use sbot::config::Config;
+use sbot::publish::{Clock, system_clock};
 use sbot::{Environment, Node};
 use sbot_feed::{Keypair, NetworkKey};
 use serde_json::{Value, json};
@@ -58,7 +59,7 @@ impl World {
             .without_socket();
         config.peers.autostart = false;
         config.peers.local = false;
-        Setup { name: name.to_owned(), config, _directory: Arc::clone(&self.directory) }
+        Setup { name: name.to_owned(), config, clock: None, _directory: Arc::clone(&self.directory) }
     }
 
     /// A peer that knows the network's key and does as the test tells.
@@ -92,6 +93,7 @@ fn keypair(name: &str) -> Keypair {
 pub struct Setup {
     name: String,
     config: Config,
+    clock: Option<Clock>,
     /// Keeps it from being removed.
     _directory: Arc<TempDir>,
 }
@@ -102,6 +104,22 @@ impl Setup {
     pub fn change(mut self, change: impl FnOnce(&mut Config)) -> Setup {
         change(&mut self.config);
         self
+    }
+
+    /// With a clock that the test sets.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Setup {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// With an address that is dialed by itself.
+    #[must_use]
+    pub fn seed(self, address: &str) -> Setup {
+        self.change(|config| {
+            config.peers.autostart = true;
+            config.peers.seeds.push(address.to_owned());
+        })
     }
 
     /// With feeds within `hops` replicated.
@@ -170,7 +188,8 @@ impl Setup {
     /// If it can't start.
     pub async fn start(self) -> Result<TestNode> {
         let seed = self.name.bytes().map(u64::from).sum();
-        let environment = Environment { seed, ..Environment::default() };
+        let clock = self.clock.clone().unwrap_or_else(system_clock);
+        let environment = Environment { seed, clock, ..Environment::default() };
         let node = Node::start_in(self.config.clone(), environment).await;
         let node = node.with_context(|| format!("{} can't start", self.name))?;
         Ok(TestNode::new(self.name.clone(), node, self))

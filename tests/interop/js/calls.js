@@ -434,6 +434,20 @@ module.exports = ({ self, log, fresh }) => {
   a('blobs.rm', blob)
   a('blobs.has', blob)
   a('blobs.help')
+  // invites
+  a('invite.create')
+  a('invite.create', 0)
+  a('invite.create', 'x')
+  a('invite.create', { external: 'pub.example.org' })
+  a('invite.accept')
+  a('invite.accept', 'x')
+  a('invite.accept', true)
+  a('invite.accept', '"net:"')
+  a('invite.accept', { invite: 'zzz' })
+  a('invite.use')
+  a('invite.use', 'x')
+  a('invite.use', {})
+  a('invite.use', { feed: author })
   // private messages (ssb-private; publish changes the log, so last)
   a('private.unbox', 'x')
   a('private.unbox', boxed.value.content)
@@ -529,6 +543,7 @@ function isQuirk ({ method, args }, blob) {
     case 'gossip.connect':
     case 'gossip.disconnect':
     case 'gossip.remove': return true
+    case 'invite.create': return 'external' in options
     case 'blobs.size': return is() || is('x')
     case 'blobs.rm': return first !== blob
     case 'blobs.getSlice': return options.start === 100

@@ -8,6 +8,7 @@
 //   --ingest FILE  log to add before it is ready
 //   --ebt off      replicate by createHistoryStream alone
 //   --survive yes  go on after an exception that nobody caught
+//   --private yes  invites may name loopback
 //   --lan IP       listen there instead, and announce itself by ssb-local
 //
 // ssb-config reads the command line too: no option here may be named like one of its settings, but for `port`.
@@ -29,6 +30,7 @@ const config = load('ssb-config/inject')('sbot-interop', {
   friends: { hops: Number(option('hops', 3)) },
   timeout: 0,
   logging: { level: 'error' },
+  allowPrivate: option('private') === 'yes',
   gossip: { connections: 5, autoPopulate: false, pub: false, seed: false, friends: false, local: Boolean(lan), global: false },
   connections: {
     incoming: {
@@ -65,7 +67,10 @@ async function main () {
     connect: ({ address }) => promise(cb => peer.gossip.connect(address, cb)).then(() => null),
     remember: ({ address }) => { peer.gossip.add(address, 'manual') },
     disconnect: ({ key }) => promise(cb => peer.gossip.disconnect(key, cb)),
-    peers: () => peer.gossip.peers()
+    peers: () => peer.gossip.peers(),
+    // an async method, called as a plugin calls it: { value } or { refusal }
+    call: ({ method, args }) => promise(cb => method.split('.').reduce((group, name) => group[name], peer)(...args, cb))
+      .then(value => ({ value }), err => ({ refusal: String(err.message) }))
   }, finish)
   ready(peer.id, port)
 }

@@ -16,18 +16,30 @@ pub struct Lan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     namespace: String,
-    /// Its address.
+    /// Its address, the best if there are several.
     pub ip: String,
 }
 
 impl Lan {
-    /// A network of `count` hosts, at most 200. `None`, and a line that says why, where none can be made.
+    /// A network of `count` hosts with IPv4 addresses, at most 200. `None`, and a line that says why, where none can be made.
     #[must_use]
     pub fn new(count: usize) -> Option<(Lan, Vec<Host>)> {
+        Self::of(count, &["10.77.0."])
+    }
+
+    /// As [`Lan::new`], with IPv6 addresses only: one that is good on this link alone, and one of the network `fd77::/64` if
+    /// `routed`.
+    #[must_use]
+    pub fn ipv6(count: usize, routed: bool) -> Option<(Lan, Vec<Host>)> {
+        Self::of(count, if routed { &["fd77::", "fe80::77:"] } else { &["fe80::77:"] })
+    }
+
+    /// The hosts' addresses begin with `prefixes` and end with their number.
+    fn of(count: usize, prefixes: &[&str]) -> Option<(Lan, Vec<Host>)> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("sbot{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let mut lan = Lan { namespaces: Vec::new() };
-        match lan.build(&name, count) {
+        match lan.build(&name, count, prefixes) {
             Ok(hosts) => Some((lan, hosts)),
             Err(why) => {
                 println!("passed over: a network of its own needs root and iproute2: {why:#}");
@@ -36,22 +48,32 @@ impl Lan {
         }
     }
 
-    fn build(&mut self, name: &str, count: usize) -> Result<Vec<Host>> {
+    fn build(&mut self, name: &str, count: usize, prefixes: &[&str]) -> Result<Vec<Host>> {
         let hub = self.namespace(format!("{name}-hub"))?;
         ip(&["-n", &hub, "link", "add", "bridge", "type", "bridge"])?;
         ip(&["-n", &hub, "link", "set", "bridge", "up"])?;
         let mut hosts = Vec::new();
         for number in 1..=count {
-            let (port, address) = (format!("port{number}"), format!("10.77.0.{number}"));
+            let port = format!("port{number}");
             let namespace = self.namespace(format!("{name}-{number}"))?;
             ip(&["-n", &hub, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &namespace])?;
             ip(&["-n", &hub, "link", "set", &port, "master", "bridge", "up"])?;
-            ip(&["-n", &namespace, "addr", "add", &format!("{address}/24"), "broadcast", "+", "dev", "eth0"])?;
+            // The addresses are those given below, and no others.
+            ip(&["-n", &namespace, "link", "set", "eth0", "addrgenmode", "none"])?;
             ip(&["-n", &namespace, "link", "set", "lo", "up"])?;
             ip(&["-n", &namespace, "link", "set", "eth0", "up"])?;
-            // For what is sent to 255.255.255.255.
-            ip(&["-n", &namespace, "route", "add", "default", "dev", "eth0"])?;
-            hosts.push(Host { namespace, ip: address });
+            for prefix in prefixes {
+                let address = format!("{prefix}{number}");
+                if prefix.contains(':') {
+                    // Without the second in which the kernel looks whether another host has it.
+                    ip(&["-n", &namespace, "addr", "add", &format!("{address}/64"), "dev", "eth0", "nodad"])?;
+                } else {
+                    ip(&["-n", &namespace, "addr", "add", &format!("{address}/24"), "broadcast", "+", "dev", "eth0"])?;
+                    // For what is sent to 255.255.255.255.
+                    ip(&["-n", &namespace, "route", "add", "default", "dev", "eth0"])?;
+                }
+            }
+            hosts.push(Host { namespace, ip: format!("{}{number}", prefixes[0]) });
         }
         Ok(hosts)
     }
@@ -73,6 +95,18 @@ impl Drop for Lan {
 }
 
 impl Host {
+    /// Gives it another IPv4 address in place of its own.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn renumber(&mut self, address: &str) -> Result<()> {
+        ip(&["-n", &self.namespace, "-4", "addr", "flush", "dev", "eth0"])?;
+        ip(&["-n", &self.namespace, "addr", "add", &format!("{address}/24"), "broadcast", "+", "dev", "eth0"])?;
+        ip(&["-n", &self.namespace, "route", "add", "default", "dev", "eth0"])?;
+        self.ip = address.to_owned();
+        Ok(())
+    }
+
     /// The same command, on this host.
     pub(crate) fn run(&self, command: &Command, home: &Path) -> Command {
         let mut here = Command::new("ip");

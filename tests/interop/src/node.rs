@@ -79,10 +79,18 @@ impl SbotNode {
     /// # Errors
     /// It doesn't start; the end of its log is in the error.
     pub fn start(dir: &Path, network: &str) -> Result<Self> {
+        Self::start_with(dir, network, &[])
+    }
+
+    /// As [`SbotNode::start`], with more settings: `--NAME VALUE`.
+    ///
+    /// # Errors
+    /// As [`SbotNode::start`].
+    pub fn start_with(dir: &Path, network: &str, settings: &[&str]) -> Result<Self> {
         let port = free_port()?;
         let mut command = Self::command(dir, network, &["server", "--host", "127.0.0.1", "--port", &port.to_string()])?;
         // It dials nobody of itself.
-        command.args(["--", "--local", "false", "--conn.autostart", "false"]);
+        command.args(["--", "--local", "false", "--conn.autostart", "false"]).args(settings);
         Self::wait_for(command, dir, "127.0.0.1", port)
     }
 
@@ -91,7 +99,16 @@ impl SbotNode {
     /// # Errors
     /// It doesn't start; the end of its log is in the error.
     pub fn start_on(host: &Host, dir: &Path, network: &str) -> Result<Self> {
-        let command = Self::command(dir, network, &["server"])?;
+        Self::start_on_with(host, dir, network, &[])
+    }
+
+    /// As [`SbotNode::start_on`], with `words` at the end of its command line.
+    ///
+    /// # Errors
+    /// As [`SbotNode::start_on`].
+    pub fn start_on_with(host: &Host, dir: &Path, network: &str, words: &[&str]) -> Result<Self> {
+        let mut command = Self::command(dir, network, &["server"])?;
+        command.args(words);
         Self::wait_for(host.run(&command, dir), dir, &host.ip, DEFAULT_PORT)
     }
 

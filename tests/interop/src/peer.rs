@@ -28,18 +28,24 @@ pub enum Kind {
     Classic,
     /// ssb-server 16 without ssb-ebt: it replicates by createHistoryStream.
     ClassicWithoutEbt,
-    /// ssb-server 16 that lives on when a client's call makes it throw, as some calls with odd arguments do.
+    /// ssb-server 16 that lives on when a client's call makes it throw, as some calls with odd arguments do, and so does
+    /// its own dialing of peers whose host it doesn't know.
     ClassicThatSurvives,
+    /// ssb-server 16 whose invites may lead to loopback, and that lives on likewise.
+    ClassicPub,
     /// secret-stack 6 with ssb-db2 8 and ssb-ebt 9.
     Db2,
+    /// No peer: another implementation of multicast DNS, which announces one that isn't there.
+    Mdns,
 }
 
 impl Kind {
     /// Its script.
     pub(crate) fn script(self) -> &'static str {
         match self {
-            Self::Classic | Self::ClassicWithoutEbt | Self::ClassicThatSurvives => "peer-classic.js",
+            Self::Classic | Self::ClassicWithoutEbt | Self::ClassicThatSurvives | Self::ClassicPub => "peer-classic.js",
             Self::Db2 => "peer-db2.js",
+            Self::Mdns => "mdns.js",
         }
     }
 }
@@ -71,7 +77,8 @@ impl JsPeer {
         match kind {
             Kind::ClassicWithoutEbt => command.args(["--ebt", "off"]),
             Kind::ClassicThatSurvives => command.args(["--survive", "yes"]),
-            Kind::Classic | Kind::Db2 => &mut command,
+            Kind::ClassicPub => command.args(["--private", "yes", "--survive", "yes"]),
+            Kind::Classic | Kind::Db2 | Kind::Mdns => &mut command,
         };
         Self::wait_for(command, dir)
     }
@@ -144,6 +151,19 @@ impl JsPeer {
             }
             return Ok(answer.get("value").cloned().unwrap_or_default());
         }
+    }
+
+    /// Calls an async method of it, as a plugin of its own would; only of ssb-server. What it refuses comes as the inner
+    /// error, in its words.
+    ///
+    /// # Errors
+    /// The peer has gone.
+    pub fn call(&mut self, method: &str, args: Value) -> Result<std::result::Result<Value, String>> {
+        let mut answer = self.ask(json!({"do": "call", "method": method, "args": args}))?;
+        Ok(match answer.get("refusal").and_then(Value::as_str) {
+            Some(refusal) => Err(refusal.to_owned()),
+            None => Ok(answer["value"].take()),
+        })
     }
 
     /// Its process.

@@ -16,9 +16,9 @@ const METHODS: &str = "manifest whoami version address getAddress auth get publi
     ebt.block ebt.peerStatus gossip.peers gossip.add gossip.remove gossip.connect gossip.disconnect gossip.changes \
     gossip.ping gossip.enable gossip.disable conn.connect conn.disconnect conn.remember conn.forget conn.dbPeers \
     conn.peers conn.stage conn.unstage conn.stagedPeers conn.start conn.stop conn.ping blobs.add blobs.get \
-    blobs.getSlice blobs.has blobs.size blobs.ls blobs.rm blobs.want blobs.meta";
-/// Those that are refused always, and those that need a peer, which the tests of replication have.
-const NEVER_WELL: &str = "del friends.onEdge gossip.connect conn.connect ebt.replicate";
+    blobs.getSlice blobs.has blobs.size blobs.ls blobs.rm blobs.want blobs.meta invite.create invite.accept invite.use";
+/// Those that are refused always, and those that need a peer, which the tests of replication and of invites have.
+const NEVER_WELL: &str = "del friends.onEdge gossip.connect conn.connect ebt.replicate invite.accept invite.use";
 
 /// A log with follows, blocks, names, votes, private messages to us, links and channels.
 fn network() -> Result<Network> {

@@ -115,3 +115,31 @@ fn the_search_on_the_local_network_is_switched_off_and_on_while_the_server_runs(
     wait_until("both see each other again", FOUND, || Ok(sees(&one, &two)? && sees(&two, &one)?))?;
     Ok(())
 }
+
+/// Two of ours find each other over IPv6, by addresses that are good beyond the link if it is `routed`.
+fn found_over_ipv6(routed: bool) -> Result<()> {
+    let Some((_lan, hosts)) = Lan::ipv6(2, routed) else { return Ok(()) };
+    let (key, world) = (network_key()?, tempfile::tempdir()?);
+    let mut one = SbotNode::start_on(&hosts[0], &world.path().join("one"), &key)?;
+    let mut two = SbotNode::start_on(&hosts[1], &world.path().join("two"), &key)?;
+    wait_until("one is seen", FOUND, || Ok(known(&one, &two.id)?.is_some()))?;
+    let seen = known(&one, &two.id)?.unwrap_or_default();
+    let zone = seen["host"].as_str().and_then(|host| host.strip_prefix(hosts[1].ip.as_str()));
+    ensure!(zone.is_some_and(|zone| zone.starts_with('%') != routed) && seen["source"] == "local", "{seen}");
+    one.publish(follow(&two.id))?;
+    two.publish(follow(&one.id))?;
+    let text = |text: &str| json!({"type": "post", "text": text});
+    let posts = [one.publish(text("from one"))?, two.publish(text("from two"))?];
+    wait_until("both have the other's post", FOUND, || Ok(one.has(&posts[1])? && two.has(&posts[0])?))?;
+    Ok(())
+}
+
+#[test]
+fn where_there_is_no_ipv4_ours_find_each_other_by_multicast() -> Result<()> {
+    found_over_ipv6(true)
+}
+
+#[test]
+fn so_they_do_where_addresses_are_good_on_one_link_alone() -> Result<()> {
+    found_over_ipv6(false)
+}

@@ -71,7 +71,7 @@ pub struct Runtime {
     wake: Option<Millis>,
     next: u64,
     banned: BTreeSet<FeedId>,
-    actions: u64,
+    pub actions: u64,
     checked_every: u64,
 }
 
@@ -157,7 +157,8 @@ impl Runtime {
             let Effect::Dial { peer, route, .. } = effect else { continue };
             let known = self.state.peer(peer).unwrap();
             assert!(known.dialing.len() <= settings.most_dials_of_one);
-            if !known.is_kept_connected() {
+            // Further routes of a peer that is being dialed take no further slot.
+            if !known.is_kept_connected() && known.dialing.len() == 1 {
                 let kind = known.routes.iter().find(|known| known.address == *route).unwrap().kind;
                 // One more than there are while somebody is tried who is to follow another one.
                 assert!(self.state.slots_taken(kind) <= settings.slots(kind).most + 1, "{kind:?}");

@@ -130,6 +130,16 @@ impl Ebt {
         self.feeds.iter().enumerate().filter(|(number, feed)| feed.wanted && behind(*number, feed.have)).count()
     }
 
+    /// How many messages of wanted feeds connected peers say they have beyond ours.
+    #[must_use]
+    pub fn behind(&self) -> u64 {
+        let theirs = |number: usize| {
+            self.slots().filter_map(|(_, peer)| peer.reps.get(number)).map(|rep| rep.theirs).max().unwrap_or(0)
+        };
+        let wanted = self.feeds.iter().enumerate().filter(|(_, feed)| feed.wanted);
+        wanted.map(|(number, feed)| u64::from(theirs(number).saturating_sub(feed.have).max(0).unsigned_abs())).sum()
+    }
+
     /// How our own feed is.
     #[must_use]
     pub fn own_feed(&self) -> OwnFeed {

@@ -379,9 +379,9 @@ fn status_and_progress_are_told_as_the_reference_does() {
     let replicating = Some(Replicating { tx: true, rx: true, sent: 15, requested: 5 });
     assert_eq!(node.peer_status(&id(1)), [(id(7), PeerStatus { sequence: Some(15), replicating })]);
     assert_eq!(node.progress(), Progress { start: 0, current: 4, target: 14 });
-    assert_eq!(node.incomplete(), 1);
+    assert_eq!((node.incomplete(), node.behind()), (1, 10));
     node.appended(&id(1), 15, 0);
-    assert_eq!((node.progress().current, node.incomplete()), (4, 0));
+    assert_eq!((node.progress().current, node.incomplete(), node.behind()), (4, 0, 0));
     assert_eq!(node.peer_status(&id(9)), []);
 }
 

@@ -170,6 +170,39 @@ pub(crate) fn gossip() -> Value {
     )
 }
 
+/// `invite.help`.
+pub(crate) fn invite() -> Value {
+    render(
+        "invites to pubs: made by the pub, accepted by its guests",
+        &[
+            (
+                "create",
+                "async",
+                "make an invite code for a pub that others can reach",
+                &[
+                    ("uses", "number", true, "how often it can be used (default 1)"),
+                    ("note", "any", true, "what to say in the follow of whoever uses it"),
+                    ("external", "Host", true, "the host to name in place of our own"),
+                    ("modern", "boolean", true, "make it a multiserver address with a websocket, for one use"),
+                    ("expires", "number", true, "from when on it can't be used, in milliseconds since 1970"),
+                ],
+            ),
+            (
+                "accept",
+                "async",
+                "have a pub follow us by its invite, and follow it",
+                &[("invite", "InviteCode", false, "the invite code")],
+            ),
+            (
+                "use",
+                "async",
+                "what accept calls at the pub, with the key that is in the code",
+                &[("feed", "FeedId", false, "the feed to follow")],
+            ),
+        ],
+    )
+}
+
 /// `replicate.help`.
 pub(crate) fn replicate() -> Value {
     render(

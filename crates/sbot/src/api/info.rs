@@ -11,6 +11,7 @@ use super::args::Args;
 use super::failure::Failure;
 use super::register::answer as method;
 use super::{Caller, Context, gossip, json as answer, nothing};
+use crate::config::Scope;
 
 /// Offers these methods.
 pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Registry<Caller> {
@@ -29,6 +30,9 @@ pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Re
 pub trait Addresses: Send + Sync {
     /// All addresses of a scope (`device`, `local`, `public`, or any), joined by `;`. `None` if there are none.
     fn addresses(&self, scope: Option<&str>) -> Option<String>;
+
+    /// The TCP port at which this node is reached on every interface in a scope, if there is one.
+    fn port_everywhere(&self, scope: Scope) -> Option<u16>;
 }
 
 /// `whoami`: `{id}`.

@@ -5,7 +5,7 @@
 //! asks before every call. `docs/rpc.md` lists all methods.
 //!
 //! Answers, option defaults and texts of errors follow ssb-server 16 (ssb-db 20, ssb-friends 4, ssb-replicate 1.3,
-//! ssb-ebt 5, ssb-gossip 1.1, ssb-blobs 1.2) and for `private.*` ssb-private 1.1, for `conn.*` ssb-conn 6.
+//! ssb-ebt 5, ssb-gossip 1.1, ssb-blobs 1.2, ssb-invite 2.1) and for `private.*` ssb-private 1.1, for `conn.*` ssb-conn 6.
 
 mod args;
 mod blobs;
@@ -18,6 +18,7 @@ mod gossip;
 mod help;
 mod import;
 mod info;
+mod invite;
 mod links;
 mod options;
 mod paint;
@@ -39,6 +40,7 @@ use serde::Serialize;
 pub use blobs::Blobs;
 pub use failure::Failure;
 pub use info::Addresses;
+pub use invite::{Invites, Wish};
 pub use peers::{Durations, Entry, Peer, PeerChange, PeerChangeKind, PeerState, Peers, Pending, Pool};
 pub use replicate::{PeerStatus, Progress, Replicating, Replication};
 
@@ -66,6 +68,8 @@ pub struct Context {
     pub replication: Arc<dyn Replication>,
     /// Known peers.
     pub peers: Arc<dyn Peers>,
+    /// Invites, given out and accepted.
+    pub invites: Arc<dyn Invites>,
     /// Where we listen.
     pub addresses: Arc<dyn Addresses>,
     /// What time it is.
@@ -143,6 +147,7 @@ pub fn registry(ctx: &Arc<Context>, more: impl FnOnce(Registry<Caller>) -> Regis
         replicate::register,
         gossip::register,
         conn::register,
+        invite::register,
         blobs::register,
         import::register,
     ];

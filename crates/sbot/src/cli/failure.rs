@@ -75,6 +75,19 @@ impl Failure {
         if self.quiet { 0 } else { self.code as u8 }
     }
 
+    /// The error and its causes. Many errors end with their cause already.
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for cause in self.error.chain().map(ToString::to_string) {
+            if text.is_empty() {
+                text = cause;
+            } else if !text.ends_with(&cause) {
+                text = format!("{text}: {cause}");
+            }
+        }
+        text
+    }
+
     /// Prints one line for the error with its causes, and one for the hint.
     pub(crate) fn report(&self) {
         if self.quiet {
@@ -82,7 +95,7 @@ impl Failure {
         }
         let (red, bold, plain) =
             if colored(&std::io::stderr()) { ("\x1b[31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
-        let text = super::text::printable(&format!("{:#}", self.error));
+        let text = super::text::printable(&self.text());
         eprintln!("{red}error:{plain} {text}");
         if let Some(hint) = &self.hint {
             eprintln!("{bold}hint:{plain} {}", super::text::printable(hint));
@@ -116,5 +129,20 @@ impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         let quiet = error.kind() == std::io::ErrorKind::BrokenPipe;
         Self { quiet, ..Self::from_error(Code::Failed, error) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let source = || std::io::Error::other("the disk is on fire");
+        let told =
+            Failure::from_error(Code::Failed, crate::StartError::Directory { path: "/x".into(), source: source() });
+        assert_eq!(told.context("no server").text(), "no server: can't make /x: the disk is on fire");
+        let silent = anyhow::Error::new(source()).context("can't start");
+        assert_eq!(Failure::of_start(silent).text(), "can't start: the disk is on fire");
     }
 }

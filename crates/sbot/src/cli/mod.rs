@@ -9,11 +9,13 @@ mod arguments;
 mod call;
 mod client;
 mod failure;
+mod invite;
 mod keygen;
 mod messages;
 mod output;
 mod peers_table;
 mod publish;
+mod replay;
 mod server;
 mod tables;
 mod text;
@@ -97,6 +99,9 @@ enum Command {
     /// Run a node until it is told to stop
     #[command(alias = "start")]
     Server {
+        /// Record everything that happens to peers in FILE, which grows, for `sbot peers replay`
+        #[arg(long, value_name = "FILE")]
+        record_actions: Option<PathBuf>,
         /// Any setting: -- --gossip.connections 5 --local false
         #[arg(last = true, value_name = "SETTINGS")]
         settings: Vec<String>,
@@ -147,12 +152,19 @@ enum Command {
     /// Print what the server is and does
     Status,
     /// Print the peers that the server knows: where they are, their state, the next try, and why
-    Peers,
+    #[command(args_conflicts_with_subcommands = true)]
+    Peers {
+        #[command(subcommand)]
+        what: Option<PeersCommand>,
+    },
     /// Connect the server to a peer
     Connect {
         /// Multiserver address, net:HOST:PORT~shs:KEY
         address: String,
     },
+    /// Invite others to this server, or accept a pub's invite
+    #[command(subcommand)]
+    Invite(invite::InviteCommand),
     /// Make a new key
     Keygen {
         /// A new file for it; without one it is printed
@@ -167,6 +179,15 @@ enum Command {
     },
     #[command(external_subcommand)]
     Method(Vec<String>),
+}
+
+#[derive(Debug, Subcommand)]
+enum PeersCommand {
+    /// Play a recording of `sbot server --record-actions`, and print what was known of each peer in the end
+    Replay {
+        /// The recording
+        file: PathBuf,
+    },
 }
 
 /// What a command has to work with.
@@ -207,7 +228,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let json = global.json;
     let loaded = load(global, &settings)?;
     let mut context = Context { loaded, output, json };
-    if let Command::Server { .. } = command {
+    if let Command::Server { record_actions, .. } = command {
+        context.loaded.config.peers.record = record_actions;
         return server::run(context.loaded);
     }
     // A running server has warned of its settings already; a command says only what spoils the command itself.
@@ -235,8 +257,10 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure
         Command::Import { file } => transfer::import(context, &file).await,
         Command::Export { file } => transfer::export(context, &file).await,
         Command::Status => tables::status(context).await,
-        Command::Peers => tables::peers(context).await,
+        Command::Peers { what: None } => tables::peers(context).await,
+        Command::Peers { what: Some(PeersCommand::Replay { file }) } => replay::run(context, &file),
         Command::Connect { address } => tables::connect(context, &address).await,
+        Command::Invite(command) => invite::run(context, command).await,
         Command::Version => tables::version(context).await,
         Command::Server { .. } | Command::Keygen { .. } | Command::Completions { .. } => Ok(()),
     }
@@ -245,7 +269,7 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure
 /// Settings behind a last `--`, as ssb-server's command takes them (`bin.js`).
 fn split_settings(mut command: Command) -> (Command, Vec<String>) {
     let settings = match &mut command {
-        Command::Server { settings } => std::mem::take(settings),
+        Command::Server { settings, .. } => std::mem::take(settings),
         Command::Call { words } | Command::Method(words) | Command::Publish { words } => {
             match words.iter().position(|word| word == "--") {
                 Some(at) => words.split_off(at).split_off(1),
@@ -354,6 +378,18 @@ mod tests {
         let cli = parse(&["server", "--port", "1", "--", "--local", "false"]);
         assert_eq!(cli.global.port.as_deref(), Some("1"));
         assert_eq!(split_settings(cli.command).1, ["--local", "false"]);
+    }
+
+    #[test]
+    fn invites_are_made_and_accepted_and_the_methods_names_work_too() {
+        let invite = |line: &[&str]| match parse(line).command {
+            Command::Invite(command) => format!("{command:?}"),
+            other => panic!("{other:?}"),
+        };
+        assert!(invite(&["invite", "create", "--uses", "3", "--note", "hi"]).contains("uses: 3, note: Some(\"hi\")"));
+        assert!(invite(&["invite", "accept", "h:1:@k~s"]).contains("h:1:@k~s"));
+        assert!(matches!(parse(&["invite.create", "--uses", "3"]).command, Command::Method(_)));
+        assert!(Cli::try_parse_from(["sbot", "invite", "create", "--uses", "0"]).is_err());
     }
 
     #[test]

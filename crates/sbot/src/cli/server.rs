@@ -19,10 +19,24 @@ pub(super) fn run(loaded: Loaded) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    allow_many_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("sbot").build()?;
     let ended = runtime.block_on(serve(loaded));
     runtime.shutdown_timeout(SHUTDOWN);
     ended
+}
+
+/// Raises the number of files that may be open to what the system allows: each connection is one, and many systems start
+/// programs with a limit of 1,024.
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum || limit.maximum.is_none() && limit.current.is_some() {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::debug!(%error, "few files may be open at once");
+        }
+    }
 }
 
 async fn serve(loaded: Loaded) -> Result<(), Failure> {

@@ -116,14 +116,14 @@ fn plain(value: &Value) -> String {
     shortened(&printable(&text), CELL)
 }
 
-fn table() -> Table {
+pub(super) fn table() -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table
 }
 
 /// The table's lines without the blanks around them.
-fn rendered(table: &Table) -> String {
+pub(super) fn rendered(table: &Table) -> String {
     table
         .to_string()
         .lines()

@@ -162,7 +162,7 @@ pub struct Replication {
     pub legacy: bool,
 }
 
-/// Which peers are sought (`conn`, `gossip`, `seeds`, `pub`, `local`, `offline`).
+/// Which peers are sought (`conn`, `gossip`, `seeds`, `pub`, `local`, `mdns`, `dht`, `offline`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peers {
     /// `conn.autostart`, and not `offline`: dial by ourselves. If not, only `gossip.connect` and `conn.connect` dial.
@@ -173,8 +173,18 @@ pub struct Peers {
     pub connections: u16,
     /// `local` and `gossip.local`: find and dial peers on the local network.
     pub local: bool,
-    /// `pub`, `gossip.pub`, `conn.populatePubs`: dial the pubs that feeds tell of.
+    /// `mdns`: find and dial peers on the local network by multicast DNS.
+    pub mdns: bool,
+    /// `dht.enabled`: announce ourselves in the distributed hash table, and look up those that we follow.
+    pub dht: bool,
+    /// `dht.bootstrap`: `HOST:PORT` of nodes by which to join another table than everybody's.
+    pub dht_bootstrap: Vec<String>,
+    /// `pub`, `gossip.pub`, `gossip.autoPopulate`, `conn.populatePubs`: know the pubs that feeds tell of.
     pub pubs: bool,
+    /// `conn.pubHops`: whose word counts for that, in hops from us.
+    pub pub_hops: u8,
+    /// `--record-actions` of `sbot server`: a file in which everything that happens to peers is recorded.
+    pub record: Option<PathBuf>,
 }
 
 /// What blobs are kept and fetched (`blobs`).
@@ -239,7 +249,18 @@ impl Config {
             },
             friends: Friends { hops: 3 },
             replication: Replication { ebt: true, legacy: true },
-            peers: Peers { autostart: true, seeds: Vec::new(), connections: 3, local: true, pubs: true },
+            peers: Peers {
+                autostart: true,
+                seeds: Vec::new(),
+                connections: 4,
+                local: true,
+                mdns: false,
+                dht: false,
+                dht_bootstrap: Vec::new(),
+                pubs: true,
+                pub_hops: 2,
+                record: None,
+            },
             blobs: Blobs { sympathy: 3, stingy: false, legacy: true, pushy: 3, max: 5 * 1024 * 1024 },
             masters: Vec::new(),
             allow_private_invites: false,

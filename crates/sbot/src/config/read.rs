@@ -392,9 +392,19 @@ fn read_peers(config: &mut Config, root: &Section<'_>, warnings: &mut Vec<Warnin
     let conn = root.section("conn")?;
     set(&mut peers.local, root.boolean("local")?);
     set(&mut peers.local, gossip.boolean("local")?);
+    set(&mut peers.mdns, root.boolean("mdns")?);
+    let dht = root.section("dht")?;
+    set(&mut peers.dht, dht.boolean("enabled")?);
+    let node =
+        |text: &str| text.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map(|_| text.to_owned());
+    set(&mut peers.dht_bootstrap, dht.parsed_list("bootstrap", "nodes of the table, HOST:PORT", node)?);
+    dht.finish(warnings);
     set(&mut peers.pubs, root.boolean("pub")?);
     set(&mut peers.pubs, gossip.boolean("pub")?);
+    set(&mut peers.pubs, gossip.boolean("autoPopulate")?.filter(|populate| !populate));
     set(&mut peers.pubs, conn.boolean("populatePubs")?);
+    let pub_hops = conn.integer("pubHops", 0, MAX_HOPS.into())?;
+    set(&mut peers.pub_hops, pub_hops.and_then(|hops| u8::try_from(hops).ok()));
     set(&mut peers.autostart, conn.boolean("autostart")?);
     if root.boolean("offline")? == Some(true) {
         peers.autostart = false;
@@ -402,7 +412,7 @@ fn read_peers(config: &mut Config, root: &Section<'_>, warnings: &mut Vec<Warnin
     let connections = gossip.integer("connections", 0, 1000)?;
     set(&mut peers.connections, connections.and_then(|count| u16::try_from(count).ok()));
     set(&mut peers.seeds, root.parsed_list("seeds", "multiserver addresses", |text| Some(text.to_owned()))?);
-    for key in ["friends", "global", "seed", "autoPopulate"] {
+    for key in ["friends", "global", "seed"] {
         gossip.ignored(key, "whom to dial follows from the social graph", warnings);
     }
     conn.ignored("hops", "whom to dial follows from the social graph", warnings);

@@ -54,6 +54,35 @@ fn without_any_file_the_defaults_hold() {
 }
 
 #[test]
+fn pubs_of_feeds_can_be_turned_off_in_each_of_the_ways_that_there_have_been() {
+    let peers = |text: &str| load(text).config.peers;
+    assert!(peers("{}").pubs && peers(r#"{"gossip": {"autoPopulate": true}}"#).pubs);
+    for off in [
+        r#"{"pub": false}"#,
+        r#"{"gossip": {"pub": false}}"#,
+        r#"{"gossip": {"autoPopulate": false}}"#,
+        r#"{"conn": {"populatePubs": false}}"#,
+        r#"{"gossip": {"pub": false, "autoPopulate": true}}"#,
+    ] {
+        assert!(!peers(off).pubs, "{off}");
+    }
+    assert_eq!((peers("{}").pub_hops, peers(r#"{"conn": {"pubHops": 0}}"#).pub_hops), (2, 0));
+}
+
+#[test]
+fn what_tells_more_than_the_local_network_is_asked_for() {
+    let peers = |text: &str| load(text).config.peers;
+    assert!(!peers("{}").mdns && !peers("{}").dht);
+    assert!(peers(r#"{"mdns": true}"#).mdns);
+    let dht = peers(r#"{"dht": {"enabled": true, "bootstrap": ["127.0.0.1:6881", "a.example:1"]}}"#);
+    assert_eq!((dht.dht, dht.dht_bootstrap), (true, vec!["127.0.0.1:6881".to_owned(), "a.example:1".to_owned()]));
+    assert_eq!(
+        error(r#"{"dht": {"bootstrap": "a.example"}}"#),
+        "DIR/config:1:10: dht.bootstrap must be nodes of the table, HOST:PORT, found the text \"a.example\""
+    );
+}
+
+#[test]
 fn a_config_of_ssb_server_is_understood() {
     let loaded = load(
         r#"{

@@ -159,7 +159,7 @@ impl PeerRuntime {
     }
 
     fn now(&self) -> u64 {
-        (self.clock)() as u64
+        self.time.now()
     }
 }
 
@@ -302,7 +302,7 @@ impl api::Peers for PeerRuntime {
             }
             return Err(failure);
         }
-        self.unsaved.notify_one();
+        self.said.notify_one();
         self.restage();
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! effects: dials, hang-ups, timers, saving. One lock, never held across an await.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -11,24 +12,27 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sbot_feed::FeedId;
 use sbot_multiserver::{Address, Connection, Dialer};
-use sbot_peer_manager::{Action, AttemptId, Change, Effect, LinkId, Millis, Refusal, Saved, Settings, State};
+use sbot_peer_manager::{Action, AttemptId, Change, Effect, LinkId, Millis, Refusal, Saved, Settings, Source, State};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::api::{self, PeerChange};
-use crate::publish::Clock;
 use crate::state::State as Saves;
+use crate::time::Steady;
 
 mod answers;
 mod entries;
 mod import;
+mod lookout;
 mod notes;
+mod recorder;
 mod shown;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use import::import_files;
 use notes::Notes;
+use recorder::Recorder;
 
 /// Changes that a slow listener may be behind.
 const BACKLOG: usize = 1024;
@@ -39,8 +43,14 @@ const SAVED: &str = "peers";
 /// Under this name what clients say of addresses is saved.
 const SAVED_NOTES: &str = "peer notes";
 
-/// Saving waits this long for more to save.
+/// Saving waits this long for more to save,
 const SAVE_PAUSE: Duration = Duration::from_millis(500);
+
+/// and, if it is nothing that the user said, this long after the last time,
+const SAVE_REST: Duration = Duration::from_secs(10);
+
+/// and a second more for so many bytes: ten thousand peers are five megabytes, and some dial fails all the time.
+const SAVE_RATE: usize = 10_000;
 
 /// Most clients that wait for dials to be done.
 const MOST_WAITING: usize = 1024;
@@ -51,16 +61,41 @@ pub(crate) trait Serve: Send + Sync {
     fn serve(&self, connection: Connection, opened: oneshot::Sender<sbot_rpc::Peer>) -> api::Pending<'static, String>;
 }
 
+/// How far a peer is from us in the social graph; `None` for strangers and blocked ones.
+pub(crate) type Distance = Box<dyn Fn(&FeedId) -> Option<u32> + Send + Sync>;
+
+/// What the peer manager works with.
+pub(crate) struct Options {
+    /// Who we are.
+    pub(crate) own: FeedId,
+    /// How peers are dialed.
+    pub(crate) dialer: Dialer,
+    /// Where the peers are saved.
+    pub(crate) saves: Arc<Saves>,
+    /// The time.
+    pub(crate) time: Steady,
+    /// Any number: it makes nodes' pauses differ.
+    pub(crate) seed: u64,
+    /// Limits and times.
+    pub(crate) settings: Settings,
+    /// Who is how near.
+    pub(crate) distance: Distance,
+    /// Where actions are recorded, if they are.
+    pub(crate) record: Option<PathBuf>,
+}
+
 /// Peers, their routes and their connections.
 pub(crate) struct PeerRuntime {
     own: FeedId,
     state: Mutex<State>,
-    clock: Clock,
+    time: Steady,
     dialer: Dialer,
     saves: Arc<Saves>,
+    distance: Distance,
+    recorder: Option<Recorder>,
     server: OnceLock<Arc<dyn Serve>>,
     me: Weak<PeerRuntime>,
-    links: Mutex<HashMap<LinkId, sbot_rpc::Peer>>,
+    links: Mutex<HashMap<LinkId, Open>>,
     next_link: AtomicU64,
     dials: Mutex<HashMap<AttemptId, AbortHandle>>,
     waiting: Mutex<Vec<Waiting>>,
@@ -72,7 +107,18 @@ pub(crate) struct PeerRuntime {
     /// Whether peers on the local network are sought.
     local: watch::Sender<bool>,
     wake: watch::Sender<Option<Millis>>,
+    /// There is something to save.
     unsaved: Notify,
+    /// There is something to save that the user said.
+    said: Notify,
+}
+
+/// A link that is up.
+struct Open {
+    id: FeedId,
+    peer: sbot_rpc::Peer,
+    /// Bytes that had come when it was looked at last, and since when none have.
+    heard: (u64, Millis),
 }
 
 /// A client that waits for a peer to be connected, or not to be.
@@ -83,32 +129,23 @@ struct Waiting {
 }
 
 impl PeerRuntime {
-    /// Knows the peers that were saved. `seed` is any number.
-    pub(crate) fn new(own: FeedId, dialer: Dialer, saves: Arc<Saves>, clock: Clock, seed: u64) -> Arc<PeerRuntime> {
-        let saved = match saves.value(SAVED) {
-            Ok(saved) => saved.unwrap_or_default(),
-            Err(error) => {
-                tracing::warn!(%error, "the known peers can't be read");
-                Vec::new()
-            }
-        };
-        let saved: Saved = if saved.is_empty() {
-            Saved::default()
-        } else {
-            serde_json::from_slice(&saved).unwrap_or_else(|error| {
-                tracing::warn!(%error, "the known peers can't be understood and are forgotten");
-                Saved::default()
-            })
-        };
-        let now = clock() as Millis;
-        let state = State::restore(own, Settings::default(), seed, now, saved);
+    /// Knows the peers that were saved.
+    ///
+    /// # Errors
+    /// If the recording can't be written.
+    pub(crate) fn new(options: Options) -> std::io::Result<Arc<PeerRuntime>> {
+        let Options { own, dialer, saves, time, seed, settings, distance, record } = options;
+        let state = State::restore(own, settings, seed, time.now(), read_saved(&saves));
         let notes = answers::saved_notes(&saves, &state);
-        Arc::new_cyclic(|me| PeerRuntime {
+        let recorder = record.map(|path| Recorder::create(path, &state)).transpose()?;
+        Ok(Arc::new_cyclic(|me| PeerRuntime {
             own,
             state: Mutex::new(state),
-            clock,
+            time,
             dialer,
             saves,
+            distance,
+            recorder,
             server: OnceLock::new(),
             me: me.clone(),
             links: Mutex::default(),
@@ -121,7 +158,8 @@ impl PeerRuntime {
             local: watch::Sender::new(false),
             wake: watch::Sender::new(None),
             unsaved: Notify::new(),
-        })
+            said: Notify::new(),
+        }))
     }
 
     /// Gives connections to `server` from now on.
@@ -143,19 +181,37 @@ impl PeerRuntime {
 
     /// As [`PeerRuntime::apply`], for several actions with nothing between them; says why not if the reducer refuses one.
     fn apply_together(&self, actions: impl IntoIterator<Item = Action>) -> Result<(), Refusal> {
-        let mut state = self.state.lock();
+        let mut said = false;
         let mut effects = Vec::new();
+        let mut state = self.state.lock();
         for action in actions {
+            let by_user = is_by_user(&action);
             let before = PeerRuntime::before(&state, &action);
-            let followed = state.apply(action, (self.clock)() as Millis);
+            let now = self.time.now();
+            let followed = match &self.recorder {
+                None => state.apply(action, now),
+                Some(recorder) => {
+                    let followed = state.apply(action.clone(), now);
+                    recorder.record(now, action, &followed);
+                    followed
+                }
+            };
             self.announce(&state, &followed, &before);
+            said |= by_user && followed.contains(&Effect::Persist);
             effects.extend(followed);
         }
         drop(state);
+        let mut added = Vec::new();
         for effect in &effects {
             if let Effect::Changed { peer, change } = effect {
                 self.tell(*change, peer);
+                if *change == Change::Added {
+                    added.push(*peer);
+                }
             }
+        }
+        if said {
+            self.said.notify_one();
         }
         let refusal = effects.iter().find_map(|effect| match effect {
             Effect::Refused { why, .. } => Some(*why),
@@ -163,6 +219,11 @@ impl PeerRuntime {
         });
         for effect in effects {
             self.carry_out(effect);
+        }
+        for peer in added {
+            if let Some(hops) = (self.distance)(&peer) {
+                self.apply(Action::PeerPrioritised { peer, hops: Some(hops) });
+            }
         }
         refusal.map_or(Ok(()), Err)
     }
@@ -219,14 +280,21 @@ impl PeerRuntime {
             }
             Effect::HangUp { peer, link, why } => {
                 tracing::debug!(%peer, %why, "hanging up");
-                let open = self.links.lock().get(&link).cloned();
+                let open = self.links.lock().get(&link).map(|open| open.peer.clone());
                 if let Some(open) = open {
                     open.close(&why.to_string());
                 }
             }
             Effect::Persist => self.unsaved.notify_one(),
+            // Effects of several actions may come out of order: the earliest time counts.
             Effect::WakeMeAt(at) => {
-                self.wake.send_replace(Some(at));
+                self.wake.send_if_modified(|wake| {
+                    let earlier = wake.is_none_or(|wake| at < wake);
+                    if earlier {
+                        *wake = Some(at);
+                    }
+                    earlier
+                });
             }
             Effect::Refused { peer, why } => {
                 self.settle(&peer, true, Err(why.to_string()));
@@ -280,10 +348,9 @@ impl PeerRuntime {
     }
 
     /// A peer dialed us, and its handshake is done.
-    ///
-    /// `hops` is its distance from us in the social graph, `None` for strangers.
-    pub(crate) fn accepted(&self, connection: Connection, hops: Option<u32>) {
+    pub(crate) fn accepted(&self, connection: Connection) {
         let (peer, address) = (connection.remote, connection.address.clone());
+        let hops = (self.distance)(&peer);
         self.open(connection, move |link| Action::RemotePeerClientDidConnect { peer, link, address, hops });
     }
 
@@ -297,7 +364,8 @@ impl PeerRuntime {
         tokio::spawn(async move {
             let serving = tokio::spawn(served);
             if let Ok(open) = open.await {
-                me.links.lock().insert(link, open);
+                let heard = (0, me.time.now());
+                me.links.lock().insert(link, Open { id: peer, peer: open, heard });
                 me.apply(action(link));
                 tracing::info!(%peer, address, "connected");
             }
@@ -312,17 +380,14 @@ impl PeerRuntime {
         });
     }
 
-    /// Wakes the reducer when it wants to be, and saves, until the node stops.
+    /// Wakes the reducer when it wants to be, until the node stops.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut wake = self.wake.subscribe();
         loop {
             let at = *wake.borrow_and_update();
             let due = async {
                 match at {
-                    Some(at) => {
-                        let wait = at.saturating_sub((self.clock)() as Millis);
-                        tokio::time::sleep(Duration::from_millis(wait)).await;
-                    }
+                    Some(at) => tokio::time::sleep(Duration::from_millis(at.saturating_sub(self.time.now()))).await,
                     None => std::future::pending().await,
                 }
             };
@@ -336,18 +401,33 @@ impl PeerRuntime {
                     self.apply(Action::PeerConnectionTimerTicked);
                 }
                 _ = wake.changed() => {}
-                () = self.unsaved.notified() => {
-                    tokio::time::sleep(SAVE_PAUSE).await;
-                    self.save().await;
-                }
             }
         }
     }
 
-    /// Saves what deserves it.
-    pub(crate) async fn save(&self) {
-        let saved = serde_json::to_vec(&self.state.lock().saved());
+    /// Saves whenever there is something to save, until the node stops.
+    pub(crate) async fn keep_saved(self: Arc<Self>) {
+        let mut rest = Duration::ZERO;
+        loop {
+            tokio::select! {
+                () = self.said.notified() => {}
+                () = async {
+                    tokio::time::sleep(rest).await;
+                    self.unsaved.notified().await;
+                } => {}
+            }
+            tokio::time::sleep(SAVE_PAUSE).await;
+            let size = self.save().await;
+            rest = SAVE_REST + Duration::from_secs((size / SAVE_RATE) as u64);
+        }
+    }
+
+    /// Saves what deserves it; answers how many bytes that are.
+    pub(crate) async fn save(&self) -> usize {
+        let saved = self.state.lock().saved();
+        let saved = serde_json::to_vec(&saved);
         let notes = self.notes.lock().saved();
+        let size = saved.as_ref().map_or(0, Vec::len);
         let saves = Arc::clone(&self.saves);
         let save = move || {
             [(SAVED, saved), (SAVED_NOTES, notes)].into_iter().try_for_each(|(name, saved)| {
@@ -358,6 +438,14 @@ impl PeerRuntime {
         if let Ok(Err(error)) = tokio::task::spawn_blocking(save).await {
             tracing::error!(error, "the known peers could not be saved");
         }
+        size
+    }
+
+    /// Ends the recording of actions, if there is one.
+    pub(crate) async fn finish_recording(self: Arc<Self>) {
+        let finish = move || self.recorder.as_ref().map(Recorder::finish);
+        // It fails only if the runtime ends, and everything with it.
+        let _ = tokio::task::spawn_blocking(finish).await;
     }
 
     /// Closes all connections and dials nobody any more. Returns handles to what is closing.
@@ -366,10 +454,40 @@ impl PeerRuntime {
         for (_, dial) in self.dials.lock().drain() {
             dial.abort();
         }
-        let links: Vec<_> = self.links.lock().values().cloned().collect();
+        let links: Vec<_> = self.links.lock().values().map(|open| open.peer.clone()).collect();
         for link in &links {
             link.close("the server is stopping");
         }
         links
     }
+}
+
+/// Whether an action is a word of the user, which is saved soon.
+fn is_by_user(action: &Action) -> bool {
+    match action {
+        Action::RouteAdded { source, .. } => *source == Source::Manual,
+        Action::PeerForgotten { .. }
+        | Action::LongTermSet { .. }
+        | Action::AutoconnectSet { .. }
+        | Action::PeerBanned { .. }
+        | Action::ConnectRequested { .. }
+        | Action::RemotePeerDisconnect { .. }
+        | Action::HubAddressAdded { .. }
+        | Action::HubAddressRemoved { .. } => true,
+        _ => false,
+    }
+}
+
+/// The peers of the last run; none if they can't be read.
+fn read_saved(saves: &Saves) -> Saved {
+    let saved = saves.value(SAVED).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the known peers can't be read");
+        None
+    });
+    saved.map_or_else(Saved::default, |saved| {
+        serde_json::from_slice(&saved).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the known peers can't be understood and are forgotten");
+            Saved::default()
+        })
+    })
 }

@@ -13,9 +13,18 @@ const ONE: FeedId = FeedId([1; 32]);
 /// A runtime whose scheduler is stopped, on the small state in `dir`.
 fn runtime(dir: &std::path::Path) -> Arc<PeerRuntime> {
     let keys = Keypair::from_seed([7; 32]);
-    let dialer = Dialer::new(NetworkKey([0; 32]), keys.clone(), DialSettings::default());
-    let saves = Arc::new(Saves::open(&dir.join("state.redb")).unwrap());
-    PeerRuntime::new(keys.id(), dialer, saves, Arc::new(|| 1_000.0), 1)
+    let clock: crate::publish::Clock = Arc::new(|| 1_000.0);
+    let options = Options {
+        own: keys.id(),
+        dialer: Dialer::new(NetworkKey([0; 32]), keys, DialSettings::default()),
+        saves: Arc::new(Saves::open(&dir.join("state.redb")).unwrap()),
+        time: Steady::new(&clock, Arc::new(|| 1)),
+        seed: 1,
+        settings: Settings::default(),
+        distance: Box::new(|_| None),
+        record: None,
+    };
+    PeerRuntime::new(options).unwrap()
 }
 
 fn address(host: &str) -> Address {

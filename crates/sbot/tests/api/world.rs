@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sbot::api::{
-    Addresses, Blobs, Caller, Context, Entry, Failure, Peer, PeerChange, PeerStatus, Peers, Pending, Pool, Progress,
-    Replication, registry,
+    Addresses, Blobs, Caller, Context, Entry, Failure, Invites, Peer, PeerChange, PeerStatus, Peers, Pending, Pool,
+    Progress, Replication, Wish, registry,
 };
+use sbot::config::Scope;
 use sbot::private::Boxes;
 use sbot::publish::Publisher;
 use sbot::social::Social;
 use sbot_authorisation::Role;
 use sbot_feed::{FeedId, Keypair};
-use sbot_multiserver::Address;
+use sbot_multiserver::{Address, InviteCode};
 use sbot_rpc::{Body, CallError, Limits, Session, Source};
-use sbot_store::{BlobStore, Store, StoreOptions};
+use sbot_store::{BlobStore, Record, Store, StoreOptions};
 use serde_json::{Map, Value};
 use tokio::sync::{broadcast, watch};
 
@@ -56,6 +57,7 @@ impl World {
             blobs: Arc::new(Blobs::new(BlobStore::open(&dir.path().join("blobs"), 1 << 20).unwrap())),
             replication: Arc::new(NoReplication::new()),
             peers: Arc::new(NoPeers(broadcast::Sender::new(1))),
+            invites: Arc::new(NoInvites),
             addresses: Arc::new(Nowhere),
             clock,
         };
@@ -255,10 +257,31 @@ impl Peers for NoPeers {
     }
 }
 
+struct NoInvites;
+
+impl Invites for NoInvites {
+    fn create(self: Arc<Self>, _: Wish) -> Pending<'static, String> {
+        Box::pin(async { Err(Failure::new("no invites here")) })
+    }
+    fn redeem(self: Arc<Self>, _: FeedId, _: FeedId) -> Pending<'static, Record> {
+        Box::pin(async { Err(Failure::new("no invites here")) })
+    }
+    fn accept(self: Arc<Self>, _: InviteCode) -> Pending<'static, Vec<Record>> {
+        Box::pin(async { Err(Failure::new("no invites here")) })
+    }
+    fn knows(&self, _: &FeedId) -> bool {
+        false
+    }
+}
+
 struct Nowhere;
 
 impl Addresses for Nowhere {
     fn addresses(&self, _: Option<&str>) -> Option<String> {
+        None
+    }
+
+    fn port_everywhere(&self, _: Scope) -> Option<u16> {
         None
     }
 }

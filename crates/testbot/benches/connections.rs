@@ -1,0 +1,189 @@
+//! Many peers at one node, for a while, with live messages: memory and processor a connection, and how soon a message has
+//! reached all of them.
+//!
+//! `cargo bench -p sbot-testbot --bench connections -- [PEERS [SECONDS]]`: 1,000 peers for 60 seconds if not said
+//! otherwise. The node is a process of its own; all is on loopback. The open files allowed must be as many as the peers.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use sbot_feed::{Keypair, NetworkKey};
+use sbot_rpc::Body;
+use sbot_testbot::{RawPeer, World, post};
+use serde_json::{Value, json};
+
+/// Time between two messages of the node.
+const EVERY: Duration = Duration::from_secs(2);
+/// Handshakes under way: more would only wait in the node's queue.
+const AT_ONCE: usize = 16;
+/// By then a message has reached everyone, or it has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn main() -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    if let Ok(network) = std::env::var("SBOT_BENCH_NETWORK") {
+        return runtime.block_on(node(&network));
+    }
+    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse().ok());
+    let peers = numbers.next().unwrap_or(1_000);
+    let seconds = numbers.next().unwrap_or(60);
+    runtime.block_on(measure(peers, Duration::from_secs(seconds as u64)))
+}
+
+/// The node: prints its address, then publishes a message for each line that it reads, until there are no more.
+async fn node(network: &str) -> Result<()> {
+    let world = World::new()?;
+    let key = NetworkKey(*network.parse::<sbot_feed::FeedId>()?.as_bytes());
+    let node = world.setup("node").change(|config| config.caps.shs = key).start().await?;
+    println!("{}", node.address()?);
+    let (lines, mut wanted) = tokio::sync::mpsc::channel(16);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(std::io::Result::ok) {
+            if lines.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    while let Some(text) = wanted.recv().await {
+        node.publish(post(&text)).await?;
+    }
+    node.stop().await;
+    Ok(())
+}
+
+struct Node {
+    child: Child,
+    address: String,
+}
+
+impl Node {
+    fn start(network: &str) -> Result<Node> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .env("SBOT_BENCH_NETWORK", network)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut address = String::new();
+        BufReader::new(child.stdout.take().context("it has an output")?).read_line(&mut address)?;
+        ensure!(!address.is_empty(), "the node did not start");
+        Ok(Node { child, address: address.trim().to_owned() })
+    }
+
+    fn publish(&mut self, text: &str) -> Result<()> {
+        use std::io::Write as _;
+        Ok(writeln!(self.child.stdin.as_mut().context("it has an input")?, "{text}")?)
+    }
+
+    /// Resident memory, in bytes.
+    fn memory(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("its memory is not shown")?;
+        let kilobytes: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
+        Ok(kilobytes * 1024)
+    }
+
+    /// Processor time used so far, in seconds, at 100 ticks each.
+    fn time(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
+        Ok((ticks(11) + ticks(12)) / 100.0)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn measure(peers: usize, held: Duration) -> Result<()> {
+    let network = Keypair::generate().id();
+    let mut node = Node::start(&network.to_string())?;
+    let key = NetworkKey(*network.as_bytes());
+    let id = node.address.rsplit_once("~shs:").map(|(_, key)| format!("@{key}.ed25519")).context("an address")?;
+    let alone = node.memory()?;
+    let received = Arc::new(AtomicU64::new(0));
+    let begin = Instant::now();
+    let room = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
+    let mut dials = tokio::task::JoinSet::new();
+    for _ in 0..peers {
+        let (room, address, id) = (Arc::clone(&room), node.address.clone(), id.clone());
+        let received = Arc::clone(&received);
+        dials.spawn(async move {
+            let _one = room.acquire_owned().await?;
+            let peer = RawPeer::dial_at(&key, &Keypair::generate(), &address).await?;
+            let session = peer.session();
+            let wants = json!([{"version": 3, "format": "classic"}]);
+            let (mut sink, mut source) = session.duplex("ebt.replicate", &wants).await?;
+            sink.send(Body::json(&json!({ id: 0 }))?).await?;
+            let task = tokio::spawn(async move {
+                // The sink is held: dropping it would end the stream.
+                let _sink = sink;
+                while let Some(Ok(item)) = source.recv().await {
+                    let Body::Json(json) = item else { continue };
+                    if serde_json::from_slice::<Value>(&json).is_ok_and(|item| item.get("author").is_some()) {
+                        received.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+            anyhow::Ok((session, task))
+        });
+    }
+    let mut connected = Vec::new();
+    while let Some(dialed) = dials.join_next().await {
+        connected.push(dialed??);
+    }
+    let (dialed, begun) = (begin.elapsed().as_secs_f64(), node.time()?);
+    println!("{peers} peers connected in {dialed:.1} s, with {begun:.1} s of the node's processor");
+
+    println!("{:>8} {:>9} {:>12} {:>14} {:>14}", "seconds", "messages", "memory MB", "kB a peer", "all have it ms");
+    let (start, mut sent, mut slowest) = (Instant::now(), 0u64, Vec::new());
+    let mut told = Duration::ZERO;
+    let mut memories = Vec::new();
+    while start.elapsed() < held {
+        let at = Instant::now();
+        sent += 1;
+        node.publish(&format!("message {sent}"))?;
+        while received.load(Ordering::Relaxed) < sent * peers as u64 {
+            if at.elapsed() > PATIENCE {
+                bail!(
+                    "message {sent} has reached {} of {} peers",
+                    received.load(Ordering::Relaxed) % peers as u64,
+                    peers
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        slowest.push(at.elapsed());
+        let memory = node.memory()?;
+        memories.push(memory);
+        if start.elapsed() >= told {
+            told += held / 10;
+            let each = memory.saturating_sub(alone) as f64 / peers as f64 / 1e3;
+            let ms = at.elapsed().as_secs_f64() * 1e3;
+            let seconds = start.elapsed().as_secs();
+            println!("{seconds:>8} {sent:>9} {:>12.1} {each:>14.1} {ms:>14.1}", memory as f64 / 1e6);
+        }
+        tokio::time::sleep(EVERY.saturating_sub(at.elapsed())).await;
+    }
+    let gone = connected.iter().filter(|(session, _)| session.is_closed()).count();
+    slowest.sort_unstable();
+    let median = slowest[slowest.len() / 2].as_secs_f64() * 1e3;
+    let worst = slowest.last().copied().unwrap_or_default().as_secs_f64() * 1e3;
+    let busy = (node.time()? - begun) / start.elapsed().as_secs_f64() * 100.0;
+    let grown = memories.last().zip(memories.get(memories.len() / 5)).map(|(last, early)| *last as f64 - *early as f64);
+    println!("a message has reached all {peers} peers after {median:.1} ms (median), {worst:.1} ms (worst of {sent})");
+    println!("the node's processor: {busy:.1} % of a core; memory alone {:.1} MB", alone as f64 / 1e6);
+    println!(
+        "memory grew by {:.2} MB after the first fifth; {gone} connections were lost",
+        grown.unwrap_or_default() / 1e6
+    );
+    Ok(())
+}
