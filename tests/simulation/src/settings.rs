@@ -109,7 +109,7 @@ pub struct Settings {
     pub messages_a_day: usize,
     /// An author stays online for so long after it has published.
     pub author_stays: Millis,
-    /// Messages are published until so long before the end.
+    /// Messages are published until so long before the end, or until its last quarter if that is later.
     pub tail: Millis,
     /// A follower counts as reachable if it is online for so long after the message was published.
     pub long_enough: Millis,

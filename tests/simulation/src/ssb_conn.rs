@@ -174,9 +174,9 @@ impl SsbConn {
                 at(oldest.max(self.last_rotation) + period + 1);
             }
         }
-        if let Some((excess, wait)) = self.excess(connected) {
+        if let Some((_, wait)) = self.excess(connected) {
             let callers = self.hub.iter().filter(|peer| peer.place.is_none());
-            if let Some(oldest) = callers.map(|peer| peer.changed).min().filter(|_| excess > 0) {
+            if let Some(oldest) = callers.map(|peer| peer.changed).min() {
                 at(oldest + wait + 1);
             }
         }

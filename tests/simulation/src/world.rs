@@ -232,7 +232,7 @@ impl World {
         let settings = &self.settings;
         let count = settings.messages_a_day * (settings.duration / HOUR) as usize / 24;
         let people = (self.graph.pubs as u64, settings.peers as u64);
-        let last = settings.duration.saturating_sub(settings.tail);
+        let last = settings.duration - settings.tail.min(settings.duration / 4);
         let mut messages = Vec::new();
         // Some have no session that is long enough: they stay silent.
         for _ in 0..count * 20 {
