@@ -230,11 +230,10 @@ impl<'a> Engine<'a> {
         let slept = number.checked_sub(1).is_some_and(|before| sessions[before as usize].then_sleeps);
         let state = &mut self.nodes[node as usize];
         state.online = true;
-        // Timers outlive a sleep.
-        if let Some(wake) = state.wake {
-            let at = wake.max(self.now);
-            state.wake = Some(at);
-            self.queue.push(at, Event::Tick(node, state.life));
+        // Timers stand still while a machine sleeps (Linux's `CLOCK_MONOTONIC`, which tokio and Node.js count by).
+        if let Some(wake) = state.wake.as_mut() {
+            *wake += self.now - sessions[number as usize - 1].to;
+            self.queue.push(*wake, Event::Tick(node, state.life));
         }
         self.facts.push_back((node, if slept { Fact::Woke } else { Fact::Started }));
     }

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use sbot_simulation::{DAY, HOUR, Kind, Measures, Settings, World, run, table};
+use sbot_simulation::{DAY, HOUR, Kind, Measures, Millis, Settings, Spread, World, run, table};
 
 fn settings() -> Settings {
     Settings {
@@ -18,6 +18,15 @@ fn settings() -> Settings {
 
 static WORLD: LazyLock<World> = LazyLock::new(|| World::new(settings()));
 static OURS: LazyLock<Measures> = LazyLock::new(|| run(&WORLD, Kind::Ours).measures);
+static THEIRS: LazyLock<Measures> = LazyLock::new(|| run(&WORLD, Kind::SsbConn).measures);
+
+/// The times after which messages had reached 99 % of their reachable followers, the shortest first.
+fn times(measures: &Measures) -> Vec<Millis> {
+    let until = |spread: &Spread| spread.until(0.99).unwrap_or(Millis::MAX);
+    let mut times: Vec<_> = measures.spreads.iter().map(until).collect();
+    times.sort_unstable();
+    times
+}
 
 #[test]
 fn the_same_seed_gives_the_same_table() {
@@ -40,4 +49,18 @@ fn every_message_reaches_all_reachable_followers() {
 #[test]
 fn no_peer_exceeds_its_limits() {
     assert_eq!(OURS.over_limit, 0);
+}
+
+#[test]
+fn at_most_a_third_as_many_dials_fail_as_with_ssb_conn() {
+    let [(_, ours), (_, theirs)] = [OURS.all_dials(), THEIRS.all_dials()];
+    assert!(ours * 3 <= theirs, "{ours} of ours, {theirs} of ssb-conn's");
+}
+
+#[test]
+fn messages_reach_nearly_everyone_no_later_than_with_ssb_conn() {
+    let [ours, theirs] = [times(&OURS), times(&THEIRS)];
+    for (name, at) in [("median", theirs.len() / 2), ("95th percentile", theirs.len() * 95 / 100)] {
+        assert!(ours[at] <= theirs[at], "{name}: {} ms, with ssb-conn {} ms", ours[at], theirs[at]);
+    }
 }
