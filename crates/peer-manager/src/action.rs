@@ -338,6 +338,8 @@ pub enum WhyHungUp {
     Rotated,
     /// One that is to be connected always needs the room.
     MakesRoom,
+    /// More dials of its kind have succeeded than there are slots.
+    NoSlot,
     /// The network changed.
     NetworkChanged,
     /// There is no network any more.
@@ -356,6 +358,7 @@ impl fmt::Display for WhyHungUp {
             WhyHungUp::TooMany => "too many peers have dialed us",
             WhyHungUp::LessUseful => "too many peers have dialed us, and others are nearer",
             WhyHungUp::Rotated => "its time is over, and another peer waits",
+            WhyHungUp::NoSlot => "more dials have succeeded than there are slots",
             WhyHungUp::MakesRoom => "a peer that is always to be connected needs the room",
             WhyHungUp::NetworkChanged => "the network changed",
             WhyHungUp::NetworkGone => "there is no network",

@@ -63,9 +63,13 @@ impl State {
     /// Whoever is being dialed, or was dialed and is connected, takes a slot; nobody else does. `kind` says which one it
     /// is now, if that is new.
     pub(crate) fn settle_slot(&mut self, key: FeedId, kind: Option<Kind>) {
-        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let Some(peer) = self.peers.get(&key) else { return };
         let dialed = peer.link.as_ref().is_some_and(|link| link.direction == Direction::Outgoing);
         let takes = dialed || !peer.dialing.is_empty();
+        if dialed || !takes {
+            self.set_patience(key, None);
+        }
+        let Some(peer) = self.peers.get_mut(&key) else { return };
         let slot = if takes { kind.or(peer.slot) } else { None };
         let before = std::mem::replace(&mut peer.slot, slot);
         if before != slot {
@@ -76,6 +80,22 @@ impl State {
             && let Some(when) = peer.stagger.take()
         {
             self.staggered.remove(&(when, key));
+        }
+    }
+
+    /// Sets when a dial is overdue; it isn't now.
+    pub(crate) fn set_patience(&mut self, key: FeedId, when: Option<u64>) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        if std::mem::take(&mut peer.silent)
+            && let Some(kind) = peer.slot
+        {
+            self.silent[kind] -= 1;
+        }
+        if let Some(before) = std::mem::replace(&mut peer.patience, when) {
+            self.patience.remove(&(before, key));
+        }
+        if let Some(when) = when {
+            self.patience.insert((when, key));
         }
     }
 
@@ -188,6 +208,7 @@ impl State {
         peer.last_error = None;
         peer.asked = false;
         peer.expected = None;
+        peer.rests = None;
         peer.routes.iter_mut().for_each(|route| route.tried = false);
         self.set_place(key, None);
         match direction {
@@ -247,6 +268,7 @@ impl State {
         out.push(Effect::Persist);
         if candidate {
             self.brake();
+            self.rest(key);
         }
         self.plan_after_pause(key);
         self.give_up_at_hubs(key, out);

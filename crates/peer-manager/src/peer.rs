@@ -170,6 +170,12 @@ pub struct Peer {
     pub(crate) slot: Option<Kind>,
     /// When the next of its routes is tried beside those that are being dialed.
     pub(crate) stagger: Option<Millis>,
+    /// When the dial lets somebody else be tried in its slot, while that lies ahead.
+    pub(crate) patience: Option<Millis>,
+    /// Whether it does.
+    pub(crate) silent: bool,
+    /// Until when it rests after a failure, as long as there is any link that we dialed.
+    pub(crate) rests: Option<Millis>,
     /// When its link, if we dialed it, may make room for others of its kind.
     pub(crate) ages: Option<(Kind, Millis)>,
 }
@@ -199,6 +205,9 @@ impl Peer {
             place: None,
             slot: None,
             stagger: None,
+            patience: None,
+            silent: false,
+            rests: None,
             ages: None,
         }
     }
@@ -271,6 +280,11 @@ impl Peer {
             _ if self.is_candidate() => Some(Class::Candidate(self.priority(settings))),
             _ => None,
         }
+    }
+
+    /// Whether dialing it is likely to lead to it: it has been reached, and has not failed since.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.last_success.is_some() && self.failures == 0
     }
 
     /// The route to try next: the best of those that were not tried since the last pause, and of equal ones the one that

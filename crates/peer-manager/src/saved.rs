@@ -88,7 +88,7 @@ impl State {
             state.next_birth += 1;
             let waits = match peer.last_tried {
                 Some(tried) if peer.failures > 0 && peer.last_success.is_none() => {
-                    tried.saturating_add(state.pause(peer.failures, state.settings.longest_pause_unproven))
+                    tried.saturating_add(state.pause_unproven(peer.failures))
                 }
                 _ => now,
             };

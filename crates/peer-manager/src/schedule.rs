@@ -5,11 +5,13 @@
 //! are to be connected with always, then candidates for the slots of their kind, by priority, then by hops, then whoever
 //! was not tried for longest.
 
+use std::collections::BTreeSet;
+
 use sbot_feed::FeedId;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{AttemptId, Change, Effect, WhyHungUp};
-use crate::peer::{Attempt, Class, Priority};
+use crate::peer::{Attempt, Class, Peer, Priority};
 use crate::route::Kind;
 use crate::state::{Effects, Millis, State};
 
@@ -20,13 +22,15 @@ pub(crate) enum Place {
     Due(Millis),
     /// For room.
     Ready(Ready),
+    /// Until then, or until there is no link that we dialed.
+    Resting(Millis),
 }
 
 impl Place {
     /// From when on it may be dialed.
     pub(crate) fn when(self) -> Millis {
         match self {
-            Place::Due(when) => when,
+            Place::Due(when) | Place::Resting(when) => when,
             Place::Ready(ready) => ready.when,
         }
     }
@@ -45,6 +49,8 @@ pub(crate) enum Lane {
 pub(crate) struct Ready {
     lane: Lane,
     priority: Priority,
+    /// How often it has failed in a row: of two friends the one that is likely there.
+    failures: u32,
     hops: u32,
     tried: Option<Millis>,
     when: Millis,
@@ -58,7 +64,7 @@ impl Ready {
     }
 
     fn first_of(lane: Lane) -> Self {
-        Ready { lane, priority: Priority::High, hops: 0, tried: None, when: 0, key: FeedId([0; 32]) }
+        Ready { lane, priority: Priority::High, failures: 0, hops: 0, tried: None, when: 0, key: FeedId([0; 32]) }
     }
 }
 
@@ -87,19 +93,28 @@ impl State {
 
     /// The pause after so many failures in a row: it doubles with each, and is lengthened by up to its half, so that
     /// a longer row always means a longer pause until the limit.
-    pub(crate) fn pause(&mut self, failures: u32, longest: Millis) -> Millis {
+    fn pause(&mut self, failures: u32, first: Millis, longest: Millis) -> Millis {
         let doubled = 1u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX);
-        let pause = self.settings.first_pause.saturating_mul(doubled).min(longest / 3 * 2);
+        let pause = first.saturating_mul(doubled).min(longest / 3 * 2);
         pause + self.within(pause / 2)
+    }
+
+    /// The pause of whoever has been reached before, or is to be connected always.
+    pub(crate) fn pause_proven(&mut self, failures: u32) -> Millis {
+        self.pause(failures, self.settings.first_pause, self.settings.longest_pause)
+    }
+
+    /// The pause of a candidate that never was reached.
+    pub(crate) fn pause_unproven(&mut self, failures: u32) -> Millis {
+        self.pause(failures, self.settings.first_pause_unproven, self.settings.longest_pause_unproven)
     }
 
     /// Has a peer dialed again after the pause that its failures call for.
     pub(crate) fn plan_after_pause(&mut self, key: FeedId) {
         let Some(peer) = self.peers.get(&key) else { return };
         let proven = peer.last_success.is_some() || peer.is_kept_connected();
-        let settings = &self.settings;
-        let longest = if proven { settings.longest_pause } else { settings.longest_pause_unproven };
-        let pause = self.pause(peer.failures, longest);
+        let failures = peer.failures;
+        let pause = if proven { self.pause_proven(failures) } else { self.pause_unproven(failures) };
         self.plan(key, self.now.saturating_add(pause));
     }
 
@@ -108,8 +123,17 @@ impl State {
         self.failed_in_row = self.failed_in_row.saturating_add(1);
         let beyond = self.failed_in_row.saturating_sub(self.settings.brake_after);
         if beyond > 0 {
-            let pause = self.pause(beyond, self.settings.brake_most);
+            let pause = self.pause(beyond, self.settings.first_pause, self.settings.brake_most);
             self.brake_until = self.now.saturating_add(pause);
+        }
+    }
+
+    /// A candidate has failed: with any link that we dialed, there is no hurry to try it again.
+    pub(crate) fn rest(&mut self, key: FeedId) {
+        let rest = self.settings.rest;
+        let until = self.now.saturating_add(rest).saturating_add(self.within(rest / 2));
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.rests = Some(until);
         }
     }
 
@@ -121,11 +145,13 @@ impl State {
         }
         match std::mem::replace(&mut peer.place, place) {
             Some(Place::Due(when)) => self.due.remove(&(when, key)),
+            Some(Place::Resting(when)) => self.resting.remove(&(when, key)),
             Some(Place::Ready(ready)) => self.ready.remove(&ready),
             None => false,
         };
         match place {
             Some(Place::Due(when)) => self.due.insert((when, key)),
+            Some(Place::Resting(when)) => self.resting.insert((when, key)),
             Some(Place::Ready(ready)) => self.ready.insert(ready),
             None => false,
         };
@@ -133,12 +159,14 @@ impl State {
 
     /// Has a peer dialed from `when` on, if it is one to be dialed at all; takes it out of the queues if it isn't.
     pub(crate) fn plan(&mut self, key: FeedId, when: Millis) {
-        let now = self.now;
+        let (now, alone) = (self.now, self.outbound == 0);
         let Some(peer) = self.peers.get_mut(&key) else { return };
+        let rests = peer.rests.filter(|until| *until > now && !alone);
         let when = peer.expected.map_or(when, |expected| when.max(expected));
         let place = match peer.class(&self.settings) {
             None => None,
             Some(_) if when > now => Some(Place::Due(when)),
+            Some(Class::Candidate(_)) if rests.is_some() => rests.map(Place::Resting),
             Some(class) => {
                 if peer.routes.iter().all(|route| route.tried) {
                     peer.routes.iter_mut().for_each(|route| route.tried = false);
@@ -150,7 +178,8 @@ impl State {
                     Class::Candidate(priority) => (Lane::Slot(kind), priority),
                 };
                 let hops = peer.hops.unwrap_or(u32::MAX);
-                Some(Place::Ready(Ready { lane, priority, hops, tried: peer.last_tried, when, key }))
+                let failures = peer.failures;
+                Some(Place::Ready(Ready { lane, priority, failures, hops, tried: peer.last_tried, when, key }))
             }
         };
         self.set_place(key, place);
@@ -158,8 +187,24 @@ impl State {
 
     /// Plans a peer anew at the time at which it was to be dialed, or at once: what is known of it has changed.
     pub(crate) fn replan(&mut self, key: FeedId) {
-        let when = self.peers.get(&key).and_then(|peer| peer.next_try());
-        self.plan(key, when.unwrap_or(self.now));
+        let when = match self.peers.get(&key).and_then(|peer| peer.place) {
+            Some(Place::Due(when)) => when,
+            Some(Place::Ready(ready)) => ready.when,
+            // Its pause is over; whether it goes on resting is found out anew.
+            Some(Place::Resting(_)) | None => self.now,
+        };
+        self.plan(key, when);
+    }
+
+    /// With no link that we dialed, and nobody else to dial, those that rest are tried again, the one that has rested longest
+    /// first. False if nobody rests.
+    fn wake_one_that_rests(&mut self) -> bool {
+        let Some((_, key)) = self.resting.first().copied().filter(|_| self.outbound == 0) else { return false };
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.rests = None;
+        }
+        self.plan(key, self.now);
+        true
     }
 
     fn first_in(&self, lane: Lane) -> Option<Ready> {
@@ -180,6 +225,10 @@ impl State {
         while let Some((when, key)) = self.due.first().copied().filter(|(when, _)| *when <= self.now) {
             self.plan(key, when);
         }
+        while let Some((when, key)) = self.resting.first().copied().filter(|(when, _)| *when <= self.now) {
+            self.plan(key, when);
+        }
+        self.lose_patience();
         while self.may_dial()
             && let Some((when, key)) = self.staggered.first().copied().filter(|(when, _)| *when <= self.now)
         {
@@ -198,7 +247,11 @@ impl State {
             self.dial_kept(out);
             for kind in Kind::ALL {
                 self.dial_candidates(kind, out);
+                self.trim(kind, out);
                 self.rotate(kind, out);
+            }
+            while self.taken() == 0 && self.may_dial_candidates() && self.wake_one_that_rests() {
+                Kind::ALL.into_iter().for_each(|kind| self.dial_candidates(kind, out));
             }
         }
         let hubs = self.schedule_hubs(out);
@@ -206,6 +259,19 @@ impl State {
         if let Some(when) = next.filter(|when| self.wake.is_none_or(|wake| *when < wake)) {
             self.wake = Some(when);
             out.push(Effect::WakeMeAt(when));
+        }
+    }
+
+    /// Dials that are overdue no longer keep others from being tried.
+    fn lose_patience(&mut self) {
+        while let Some((when, key)) = self.patience.first().copied().filter(|(when, _)| *when <= self.now) {
+            self.patience.remove(&(when, key));
+            let Some(peer) = self.peers.get_mut(&key) else { continue };
+            peer.patience = None;
+            if let Some(kind) = peer.slot {
+                peer.silent = true;
+                self.silent[kind] += 1;
+            }
         }
     }
 
@@ -255,7 +321,7 @@ impl State {
     }
 
     fn has_free_slot(&self, kind: Kind) -> bool {
-        self.slots[kind] < self.settings.slots(kind).most
+        self.slots_taken(kind) < self.settings.slots(kind).most
     }
 
     fn may_dial_candidates(&self) -> bool {
@@ -269,24 +335,34 @@ impl State {
         aging.map(|(_, when, key)| (*when, *key)).collect()
     }
 
+    /// Ends a link if there are more of a kind than slots: one whose time is over, since somebody who followed is connected,
+    /// else the newest of the lowest priority.
+    fn trim(&mut self, kind: Kind, out: &mut Effects) {
+        if self.outbound_of(kind) <= self.settings.slots(kind).most {
+            return;
+        }
+        if let Some((victim, _)) = self.victim(self.aged(kind)) {
+            return self.hang_up(victim, WhyHungUp::Rotated, out);
+        }
+        let links = self.aging.range((kind, 0, FeedId([0; 32]))..=(kind, Millis::MAX, FeedId([255; 32])));
+        let newest_first: Vec<_> = links.map(|(_, when, key)| (Millis::MAX - when, *key)).collect();
+        if let Some((victim, _)) = self.victim(newest_first) {
+            self.hang_up(victim, WhyHungUp::NoSlot, out);
+        }
+    }
+
     /// Lets others have their turn. Whoever waits is dialed first, with one slot more than there are, and only when it is
     /// connected somebody goes: no good link is given away for a dead address.
     fn rotate(&mut self, kind: Kind, out: &mut Effects) {
-        let most = self.settings.slots(kind).most;
-        if self.slots[kind] > most {
-            let connected = self.outbound_of(kind) > most;
-            if connected && let Some((victim, _)) = self.victim(self.aged(kind)) {
-                self.hang_up(victim, WhyHungUp::Rotated, out);
-            }
-            return;
-        }
-        if self.slots[kind] < most || self.now < self.probe_after[kind] || self.syncing || !self.may_dial_candidates() {
+        let full = self.slots_taken(kind) == self.settings.slots(kind).most;
+        if !full || self.now < self.probe_after[kind] || self.syncing || !self.may_dial_candidates() {
             return;
         }
         let Some(next) = self.first_in(Lane::Slot(kind)) else { return };
+        let is_proven = self.peers.get(&next.key).is_some_and(Peer::is_proven);
         match self.victim(self.aged(kind)) {
-            // Whoever waits must be worth as much.
-            Some((_, priority)) if next.priority <= priority => {
+            // Whoever waits must be worth as much, or be known to answer.
+            Some((_, priority)) if next.priority <= priority || is_proven => {
                 self.probe_after[kind] = self.now.saturating_add(self.settings.probe_pause);
                 self.dial(next.key, out);
             }
@@ -302,9 +378,13 @@ impl State {
     /// When something is to be done next if nothing happens.
     fn next_time(&self) -> Option<Millis> {
         let after_now = |when: Millis| (when > self.now).then_some(when);
-        let mut times = vec![self.staggered.first().map(|(when, _)| *when).and_then(after_now)];
+        let first = |queue: &BTreeSet<(Millis, FeedId)>| queue.first().map(|(when, _)| *when).and_then(after_now);
+        let mut times = vec![first(&self.staggered)];
         if self.running && self.online {
-            times.push(self.due.first().map(|(when, _)| *when).and_then(after_now));
+            times.extend([first(&self.due), first(&self.resting), first(&self.patience)]);
+            if !self.resting.is_empty() && self.outbound == 0 {
+                times.push(after_now(self.brake_until));
+            }
             for kind in Kind::ALL {
                 if self.first_in(Lane::Slot(kind)).is_none() {
                     continue;
@@ -360,6 +440,9 @@ impl State {
         self.next_attempt += 1;
         self.dials += 1;
         self.settle_slot(key, first.then_some(kind));
+        if first {
+            self.set_patience(key, Some(now.saturating_add(self.settings.slots(kind).patience)));
+        }
         if races {
             self.stagger(key, now.saturating_add(self.settings.stagger));
         }

@@ -17,6 +17,8 @@ pub struct Slots {
     pub most: usize,
     /// After so long a link makes room if others wait; `None` if it never does. Milliseconds.
     pub lifetime: Option<Millis>,
+    /// A dial that has not been answered for so long lets somebody else be tried in its slot meanwhile. Milliseconds.
+    pub patience: Millis,
 }
 
 /// Limits and times. All times are milliseconds.
@@ -61,6 +63,11 @@ pub struct Settings {
     pub most_dials_of_one: usize,
     /// Pause after the first failure, and after a good link has ended. Each further failure doubles it.
     pub first_pause: Millis,
+    /// The same for a candidate that never was connected.
+    pub first_pause_unproven: Millis,
+    /// As long as there is any link that we dialed, a candidate that has failed rests for at least so long, and up to half
+    /// as long again by chance.
+    pub rest: Millis,
     /// No pause of a peer that was connected once is longer.
     pub longest_pause: Millis,
     /// No pause of a peer that never was connected is longer.
@@ -89,7 +96,8 @@ pub struct Settings {
     pub probe_pause: Millis,
     /// A transfer that makes no progress for so long no longer holds a link.
     pub stalled_after: Millis,
-    /// After a change of the network, dials are spread over this time.
+    /// After a change of the network, dials of peers that were reached before are spread over this time; those of others
+    /// follow over as long again.
     pub spread: Millis,
     /// A route through a hub is given up after so many failures in a row.
     pub hub_peer_failures: u32,
@@ -106,12 +114,12 @@ impl Default for Settings {
             most_dials: 8,
             most_outbound: 32,
             most_inbound: 1_024,
-            lan: Slots { most: 8, lifetime: None },
+            lan: Slots { most: 8, lifetime: None, patience: 1_500 },
             // 5 rooms and 2 hours: ssb-conn `conn-scheduler.js`, `updateHubNow`.
-            room: Slots { most: 5, lifetime: Some(2 * HOUR) },
-            hub: Slots { most: 5, lifetime: Some(2 * HOUR) },
-            internet: Slots { most: 4, lifetime: Some(2 * HOUR) },
-            onion: Slots { most: 2, lifetime: Some(2 * HOUR) },
+            room: Slots { most: 5, lifetime: Some(2 * HOUR), patience: 5 * SECOND },
+            hub: Slots { most: 5, lifetime: Some(2 * HOUR), patience: 5 * SECOND },
+            internet: Slots { most: 4, lifetime: Some(2 * HOUR), patience: 1_500 },
+            onion: Slots { most: 2, lifetime: Some(2 * HOUR), patience: 10 * SECOND },
             initial_sync_links: 2,
             // 10 s for the connection (ssb-conn `conn-hub.js`) and 5 s for the handshake (ssb-config).
             dial_timeout: 15 * SECOND,
@@ -119,6 +127,8 @@ impl Default for Settings {
             stagger: 250,
             most_dials_of_one: 3,
             first_pause: 4 * SECOND,
+            first_pause_unproven: 15 * MINUTE,
+            rest: 6 * HOUR,
             longest_pause: 4 * HOUR,
             longest_pause_unproven: 2 * DAY,
             demote_after: 2,
@@ -132,7 +142,7 @@ impl Default for Settings {
             race_window: 30 * SECOND,
             probe_pause: 10 * MINUTE,
             stalled_after: MINUTE,
-            spread: 10 * SECOND,
+            spread: 2 * SECOND,
             hub_peer_failures: 5,
         }
     }

@@ -64,6 +64,10 @@ pub struct State {
     pub(crate) due: BTreeSet<(Millis, FeedId)>,
     /// Peers whose time has come, in the order in which they are dialed.
     pub(crate) ready: BTreeSet<Ready>,
+    /// Peers that have failed and rest as long as there is any link that we dialed.
+    pub(crate) resting: BTreeSet<(Millis, FeedId)>,
+    /// Peers that are being dialed, by the time at which somebody else may be tried in their slot.
+    pub(crate) patience: BTreeSet<(Millis, FeedId)>,
     /// Peers of whom another route is tried soon, beside those that are being dialed.
     pub(crate) staggered: BTreeSet<(Millis, FeedId)>,
     /// Links that we dialed and that aren't being closed, by the time from which they may make room for others of their
@@ -78,6 +82,8 @@ pub struct State {
     pub(crate) outbound: usize,
     /// Peers that take a slot: they are being dialed, or were dialed and are connected.
     pub(crate) slots: PerKind<usize>,
+    /// How many of them have not answered for so long that somebody else may be tried in their slot.
+    pub(crate) silent: PerKind<usize>,
     /// From when on another one may be tried to follow a link whose time is over.
     pub(crate) probe_after: PerKind<Millis>,
     /// How many dials of candidates have failed in a row, whosever.
@@ -105,12 +111,15 @@ impl State {
             next_birth: 0,
             due: BTreeSet::new(),
             ready: BTreeSet::new(),
+            resting: BTreeSet::new(),
+            patience: BTreeSet::new(),
             staggered: BTreeSet::new(),
             aging: BTreeSet::new(),
             callers: BTreeSet::new(),
             dials: 0,
             outbound: 0,
             slots: PerKind::default(),
+            silent: PerKind::default(),
             probe_after: PerKind::default(),
             failed_in_row: 0,
             brake_until: 0,
@@ -167,9 +176,10 @@ impl State {
         (self.outbound, self.callers.len())
     }
 
-    /// How many slots of a kind are taken: peers that are being dialed there, or were dialed and are connected.
+    /// How many slots of a kind are taken: by peers that are being dialed there and aren't overdue, and by those that were
+    /// dialed and are connected.
     pub fn slots_taken(&self, kind: Kind) -> usize {
-        self.slots[kind]
+        self.slots[kind] - self.silent[kind]
     }
 }
 

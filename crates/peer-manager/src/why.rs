@@ -127,7 +127,7 @@ impl State {
             Some(Place::Due(when)) if peer.expected == Some(when) => {
                 Why::Expected { remaining: when.saturating_sub(self.now) }
             }
-            Some(Place::Due(when)) => Why::Pausing {
+            Some(Place::Due(when) | Place::Resting(when)) => Why::Pausing {
                 remaining: when.saturating_sub(self.now),
                 failures: peer.failures,
                 error: peer.last_error.clone(),

@@ -1,13 +1,14 @@
 //! Pings on connections that we dialed: they keep routers from forgetting them, and show that somebody is there.
 //!
 //! `gossip.ping` is a duplex in which both sides send each other what their clocks show, in turn. Who dialed begins
-//! (ssb-gossip 1.1 `index.js`, ssb-conn 6 `conn.js`; `pull-ping`). Whether a connection is dead is told by the bytes that
-//! don't come ([`PeerRuntime`](crate::peers::PeerRuntime)); peers that know no pings may still be there.
+//! (ssb-gossip 1.1 `index.js`, ssb-conn 6 `conn.js`; `pull-ping`). Where nobody answers, and nothing else comes either, the
+//! connection is closed; a peer that knows no pings is left alone.
 
 use std::time::Duration;
 
-use sbot_rpc::{Body, Peer};
+use sbot_rpc::{Body, Peer, Sink};
 use serde_json::json;
+use tokio::time::{Instant, sleep_until};
 
 use crate::publish::Clock;
 
@@ -15,36 +16,41 @@ use crate::publish::Clock;
 pub(crate) async fn ping(peer: Peer, clock: Clock, every: Duration) {
     let timeout = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
     let Ok((mut sink, mut source)) = peer.duplex("gossip.ping", &[json!({ "timeout": timeout })]).await else { return };
-    let reading = || Body::json(&(clock() as i64)).ok();
-    let (mut served, mut next) = (false, None);
+    if !send(&mut sink, &clock).await {
+        return;
+    }
+    // While ours is not answered, the bytes that had come when it was sent.
+    let mut asked = Some(peer.counters().bytes_in);
+    let mut turn = Instant::now() + every;
     loop {
-        // Ours first, then whenever it is our turn.
-        if !std::mem::replace(&mut served, true) {
-            let Some(reading) = reading() else { return };
-            if sink.send(reading).await.is_err() {
-                return;
-            }
-        }
-        let turn = async {
-            match next {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            theirs = source.recv() => match theirs {
-                // The answer to ours; then it is the peer's turn, as soon as it likes, and ours after the pause.
-                Some(Ok(_)) if next.is_none() => next = Some(tokio::time::Instant::now() + every),
-                Some(Ok(_)) => {
-                    let Some(reading) = reading() else { return };
-                    if sink.send(reading).await.is_err() {
-                        return;
-                    }
-                    next = Some(tokio::time::Instant::now() + every);
+            theirs = source.recv() => {
+                match theirs {
+                    Some(Ok(_)) if asked.is_some() => asked = None,
+                    Some(Ok(_)) if send(&mut sink, &clock).await => {}
+                    _ => return,
                 }
-                Some(Err(_)) | None => return,
-            },
-            () = turn => (served, next) = (false, None),
+                turn = Instant::now() + every;
+            }
+            () = sleep_until(turn) => {
+                let heard = peer.counters().bytes_in;
+                if asked == Some(heard) {
+                    return peer.close("no answer to a ping");
+                }
+                if asked.is_none() && !send(&mut sink, &clock).await {
+                    return;
+                }
+                asked = Some(heard);
+                turn = Instant::now() + every;
+            }
         }
+    }
+}
+
+/// Sends what our clock shows; false if the peer takes it no more.
+async fn send(sink: &mut Sink, clock: &Clock) -> bool {
+    match Body::json(&(clock() as i64)) {
+        Ok(reading) => sink.send(reading).await.is_ok(),
+        Err(_) => false,
     }
 }

@@ -86,6 +86,7 @@ async fn a_link_on_which_nothing_comes_any_more_is_closed_and_one_with_pings_is_
     let often = Duration::from_millis(200);
     let pinging = world.setup("b").change(|config| config.timers.ping = often).start().await?;
     pinging.connect(&node).await?;
+    // It answers nothing, and is sent nothing.
     let mut silent = world.raw("silent", &node).await?;
     silent.until_hung_up().await?;
     node.until_disconnected(silent.id()).await?;

@@ -1,10 +1,14 @@
 //! A local network of its own: hosts in network namespaces, joined by a bridge. Needs root and iproute2.
 
+use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
+
+use crate::child::Process;
+use crate::install::script;
 
 /// Hosts that hear each other and nobody else. Taken down when dropped.
 pub struct Lan {
@@ -107,12 +111,42 @@ impl Host {
         Ok(())
     }
 
+    /// Announces `count` made-up peers to everybody on the network, as fast as the system takes it.
+    ///
+    /// # Errors
+    /// As [`script`].
+    pub fn flood(&self, dir: &Path, count: u32) -> Result<Flood> {
+        let mut command = script("flood.js")?;
+        command.args(["10.77.0.255", &count.to_string()]);
+        let mut command = self.run(&command, dir);
+        let mut process = Process::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()), &dir.join("flood.log"))?;
+        let lines = BufReader::new(process.child.stdout.take().context("it has an output")?).lines();
+        Ok(Flood { process, lines })
+    }
+
     /// The same command, on this host.
     pub(crate) fn run(&self, command: &Command, home: &Path) -> Command {
         let mut here = Command::new("ip");
         here.args(["netns", "exec", &self.namespace]).arg(command.get_program()).args(command.get_args());
         here.env("HOME", home);
         here
+    }
+}
+
+/// Made-up announcements. Ends with its value.
+pub struct Flood {
+    process: Process,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Flood {
+    /// Waits until the first thousand is out, and the next time until all are.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn goes_on(&mut self) -> Result<()> {
+        let line = self.lines.next().transpose()?;
+        line.map(drop).with_context(|| format!("the flood has ended: {}", self.process.tail()))
     }
 }
 

@@ -20,7 +20,7 @@ mod scenario;
 pub use calls::{Answers, compare};
 pub use child::wait_until;
 pub use install::{js, script};
-pub use lan::{Host, Lan};
+pub use lan::{Flood, Host, Lan};
 pub use network::{Network, Spec};
 pub use node::SbotNode;
 pub use peer::{JsPeer, Kind};

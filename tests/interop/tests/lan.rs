@@ -143,3 +143,25 @@ fn where_there_is_no_ipv4_ours_find_each_other_by_multicast() -> Result<()> {
 fn so_they_do_where_addresses_are_good_on_one_link_alone() -> Result<()> {
     found_over_ipv6(false)
 }
+
+#[test]
+fn a_flood_of_made_up_announcements_is_bounded_and_keeps_no_friend_from_being_found() -> Result<()> {
+    let Some((_lan, hosts)) = Lan::new(3) else { return Ok(()) };
+    let (key, world) = (network_key()?, tempfile::tempdir()?);
+    let start = |number: usize| SbotNode::start_on(&hosts[number], &world.path().join(number.to_string()), &key);
+    let mut one = start(0)?;
+    let mut flood = hosts[2].flood(world.path(), 100_000)?;
+    flood.goes_on()?;
+    let mut two = start(1)?;
+    one.publish(follow(&two.id))?;
+    two.publish(follow(&one.id))?;
+    let post = two.publish(json!({"type": "post", "text": "through the flood"}))?;
+    wait_until("the friend's post", FOUND, || one.has(&post))?;
+    flood.goes_on()?;
+    let peers = one.call("gossip.peers", json!([]))?.as_array().map_or(0, Vec::len);
+    // The friend, and the few that one sender may announce.
+    ensure!((2..20).contains(&peers), "{peers} peers are known");
+    let lines = one.log().lines().count();
+    ensure!(lines < 100, "{lines} lines in the log");
+    Ok(())
+}

@@ -35,8 +35,10 @@ fn backoffs_of_peers_that_were_reached_are_lifted_and_those_of_dead_addresses_ar
     }
     let before = world.state.peer(&GREAT).unwrap().next_try();
     world.act(Action::SystemDidWake);
-    assert!(world.state.peer(&SMALL).unwrap().next_try() < Some(world.now + world.state.settings().spread));
-    assert_eq!(world.state.peer(&SMALL).unwrap().failures, 0);
+    // Its failures are not forgotten, so it follows those that are likely there.
+    let spread = world.state.settings().spread;
+    let next = world.state.peer(&SMALL).unwrap().next_try().unwrap() - world.now;
+    assert!((spread..2 * spread).contains(&next) && world.state.peer(&SMALL).unwrap().failures > 2);
     assert_eq!((world.state.peer(&GREAT).unwrap().next_try(), before.is_some()), (before, true));
 }
 

@@ -331,3 +331,49 @@ fn every_reason_reads_as_a_sentence() {
     world.act(Action::DownloadStarted { peer: peer(1) });
     assert_eq!(world.state.why(&peer(1)).to_string(), "connected for 4 s, dialed by us; transferring");
 }
+
+#[test]
+fn a_dial_that_is_not_answered_soon_lets_others_be_tried_and_no_link_too_many_stays() {
+    let mut world = World::new();
+    for number in 1..=9 {
+        world.candidate(number, Some(1));
+    }
+    let settings = world.state.settings().clone();
+    assert_eq!(world.dialing().len(), settings.internet.most);
+    world.wait(settings.internet.patience);
+    assert_eq!((world.dialing().len(), world.state.slots_taken(Kind::Internet)), (settings.most_dials, 4));
+    for number in 1..=5 {
+        world.now += 10;
+        world.succeed(peer(number));
+    }
+    assert_eq!(world.hung_up(), [(LinkId(5), WhyHungUp::NoSlot)], "it came last");
+    world.ends(peer(5), LinkId(5));
+    assert_eq!(world.connected().len(), settings.internet.most);
+}
+
+#[test]
+fn a_candidate_that_failed_rests_as_long_as_there_is_a_link_and_no_longer() {
+    let mut world = World::new();
+    let (good, bad) = (world.candidate(1, Some(1)), world.candidate(2, Some(1)));
+    let link = world.succeed(good);
+    world.fail(bad);
+    let rest = world.state.settings().rest;
+    world.wait(rest - 1_000);
+    assert_eq!(world.dialing(), [], "there is a link");
+    assert!(matches!(world.state.why(&bad), Why::Pausing { failures: 1, .. }));
+    world.act(Action::PeerForgotten { peer: good }).ends(good, link);
+    assert_eq!(world.dialing(), [bad], "there is none any more");
+    world.fail(bad);
+    let pause = world.wait_for(bad);
+    assert!(pause < rest && world.dialing() == [bad], "alone, it is tried after its pause");
+}
+
+#[test]
+fn a_machine_whose_timers_stood_still_is_woken_for_what_comes_next() {
+    let mut world = World::new();
+    let key = world.candidate(1, Some(1));
+    world.fail(key);
+    world.now += 100 * HOUR;
+    world.act(Action::SystemDidWake);
+    assert!(world.effects.iter().any(|effect| matches!(effect, Effect::WakeMeAt(when) if *when <= world.now + 4_000)));
+}

@@ -22,7 +22,7 @@ pub fn hub(number: u8) -> String {
 
 /// Small limits, so that all of them are met.
 pub fn settings() -> Settings {
-    let few = |most| Slots { most, lifetime: Some(600_000) };
+    let few = |most| Slots { most, lifetime: Some(600_000), patience: 1_000 };
     Settings {
         most_peers: 12,
         most_routes: 3,
@@ -32,7 +32,7 @@ pub fn settings() -> Settings {
         most_dials: 4,
         most_outbound: 5,
         most_inbound: 3,
-        lan: Slots { most: 2, lifetime: None },
+        lan: Slots { most: 2, lifetime: None, patience: 1_000 },
         room: few(1),
         hub: few(2),
         internet: few(2),
@@ -217,14 +217,18 @@ impl Runtime {
         let length = |name: &str| json[name].as_array().unwrap().len();
         let peers = || self.state.peers().map(|(_, peer)| peer);
         let count = |filter: &dyn Fn(&sbot_peer_manager::Peer) -> bool| peers().filter(|peer| filter(peer)).count();
-        assert_eq!(length("due") + length("ready"), count(&|peer| peer.next_try().is_some()));
+        assert_eq!(length("due") + length("ready") + length("resting"), count(&|peer| peer.next_try().is_some()));
         assert!(length("staggered") <= count(&|peer| !peer.dialing.is_empty()));
         let outgoing = |peer: &sbot_peer_manager::Peer| {
             peer.link.as_ref().is_some_and(|link| link.direction == Direction::Outgoing)
         };
         let leaving = |peer: &sbot_peer_manager::Peer| peer.link.as_ref().is_some_and(|link| link.leaving);
         assert_eq!(length("aging"), count(&|peer| outgoing(peer) && !leaving(peer)));
-        let taken: usize = Kind::ALL.into_iter().map(|kind| self.state.slots_taken(kind)).sum();
+        let numbers =
+            |name: &str| json[name].as_array().unwrap().iter().map(|number| number.as_u64().unwrap() as usize);
+        let taken: usize = numbers("slots").sum();
+        let overdue: usize = numbers("silent").sum();
+        assert!(overdue + length("patience") <= count(&|peer| !peer.dialing.is_empty()));
         assert_eq!(taken, count(&|peer| outgoing(peer) || !peer.dialing.is_empty()));
         assert_eq!(self.dials.len(), peers().map(|peer| peer.dialing.len()).sum::<usize>());
         // It asked to be woken for whatever is due.

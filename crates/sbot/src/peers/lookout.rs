@@ -14,7 +14,7 @@ use crate::time::Uptime;
 use crate::watching::{EVERY, Seen, Watch};
 
 impl PeerRuntime {
-    /// Looks until the node stops. A link over which nothing has come for `inactivity` is closed.
+    /// Looks until the node stops. A link over which nothing has come or gone for `inactivity` is closed.
     pub(crate) async fn watch(
         self: Arc<Self>,
         uptime: Uptime,
@@ -50,12 +50,13 @@ impl PeerRuntime {
         let now = self.time.now();
         let look = |(link, open): (&sbot_peer_manager::LinkId, &mut super::Open)| {
             let counters = open.peer.counters();
-            if open.heard.0 != counters.bytes_in {
-                open.heard = (counters.bytes_in, now);
-            } else if inactivity.is_some_and(|limit| now.saturating_sub(open.heard.1) >= limit) {
-                open.peer.close("nothing was heard for too long");
+            let bytes = counters.bytes_in + counters.bytes_out;
+            if open.moved.0 != bytes {
+                open.moved = (bytes, now);
+            } else if inactivity.is_some_and(|limit| now.saturating_sub(open.moved.1) >= limit) {
+                open.peer.close("nothing came or went for too long");
             }
-            (*link, open.id, counters.bytes_in + counters.bytes_out)
+            (*link, open.id, bytes)
         };
         self.links.lock().iter_mut().map(look).collect()
     }

@@ -117,8 +117,8 @@ pub(crate) struct PeerRuntime {
 struct Open {
     id: FeedId,
     peer: sbot_rpc::Peer,
-    /// Bytes that had come when it was looked at last, and since when none have.
-    heard: (u64, Millis),
+    /// Bytes that had come and gone when it was looked at last, and since when none have.
+    moved: (u64, Millis),
 }
 
 /// A client that waits for a peer to be connected, or not to be.
@@ -364,8 +364,8 @@ impl PeerRuntime {
         tokio::spawn(async move {
             let serving = tokio::spawn(served);
             if let Ok(open) = open.await {
-                let heard = (0, me.time.now());
-                me.links.lock().insert(link, Open { id: peer, peer: open, heard });
+                let moved = (0, me.time.now());
+                me.links.lock().insert(link, Open { id: peer, peer: open, moved });
                 me.apply(action(link));
                 tracing::info!(%peer, address, "connected");
             }
