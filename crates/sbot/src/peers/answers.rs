@@ -318,6 +318,7 @@ impl api::Peers for PeerRuntime {
         for source in self.look(is_here) {
             self.apply(Action::RouteRemoved { peer: *key, route: route.clone(), source: Some(source) });
         }
+        self.said.notify_one();
     }
 
     fn stage(&self, address: &Address, key: &FeedId, data: Map<String, Value>) -> Result<bool, Failure> {
