@@ -146,13 +146,23 @@ impl State {
         match std::mem::replace(&mut peer.place, place) {
             Some(Place::Due(when)) => self.due.remove(&(when, key)),
             Some(Place::Resting(when)) => self.resting.remove(&(when, key)),
-            Some(Place::Ready(ready)) => self.ready.remove(&ready),
+            Some(Place::Ready(ready)) => {
+                if let Lane::Slot(kind) = ready.lane {
+                    self.waiting[kind] -= 1;
+                }
+                self.ready.remove(&ready)
+            }
             None => false,
         };
         match place {
             Some(Place::Due(when)) => self.due.insert((when, key)),
             Some(Place::Resting(when)) => self.resting.insert((when, key)),
-            Some(Place::Ready(ready)) => self.ready.insert(ready),
+            Some(Place::Ready(ready)) => {
+                if let Lane::Slot(kind) = ready.lane {
+                    self.waiting[kind] += 1;
+                }
+                self.ready.insert(ready)
+            }
             None => false,
         };
     }
@@ -329,9 +339,17 @@ impl State {
         self.may_dial() && self.taken() < most.min(self.settings.most_outbound) && self.now >= self.brake_until
     }
 
+    /// By how much the links of a kind have less than its whole lifetime: the more others wait, the shorter it is, by the
+    /// square root of their number (ssb-conn `conn-scheduler.js`, `ROTATION_PERIOD`).
+    pub(crate) fn hurry(&self, kind: Kind) -> Millis {
+        let lifetime = self.settings.slots(kind).lifetime.unwrap_or(0);
+        lifetime - lifetime / self.waiting[kind].max(1).isqrt() as Millis
+    }
+
     /// Those links of a kind whose time is over.
     fn aged(&self, kind: Kind) -> Vec<(Millis, FeedId)> {
-        let aging = self.aging.range((kind, 0, FeedId([0; 32]))..=(kind, self.now, FeedId([255; 32])));
+        let until = self.now.saturating_add(self.hurry(kind));
+        let aging = self.aging.range((kind, 0, FeedId([0; 32]))..=(kind, until, FeedId([255; 32])));
         aging.map(|(_, when, key)| (*when, *key)).collect()
     }
 
@@ -391,10 +409,11 @@ impl State {
                 }
                 times.push(after_now(self.brake_until));
                 if !self.has_free_slot(kind) {
-                    let from = (kind, self.now, FeedId([255; 32]));
+                    let hurry = self.hurry(kind);
+                    let from = (kind, self.now.saturating_add(hurry), FeedId([255; 32]));
                     let aging = self.aging.range(from..).next();
                     let aging = aging.filter(|(of, when, _)| *of == kind && *when < Millis::MAX);
-                    times.push(aging.and_then(|(_, when, _)| after_now(*when)));
+                    times.push(aging.and_then(|(_, when, _)| after_now(*when - hurry)));
                     times.push(after_now(self.probe_after[kind]));
                 }
             }

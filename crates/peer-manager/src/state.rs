@@ -64,6 +64,8 @@ pub struct State {
     pub(crate) due: BTreeSet<(Millis, FeedId)>,
     /// Peers whose time has come, in the order in which they are dialed.
     pub(crate) ready: BTreeSet<Ready>,
+    /// How many of them wait for a slot of each kind.
+    pub(crate) waiting: PerKind<usize>,
     /// Peers that have failed and rest as long as there is any link that we dialed.
     pub(crate) resting: BTreeSet<(Millis, FeedId)>,
     /// Peers that are being dialed, by the time at which somebody else may be tried in their slot.
@@ -111,6 +113,7 @@ impl State {
             next_birth: 0,
             due: BTreeSet::new(),
             ready: BTreeSet::new(),
+            waiting: PerKind::default(),
             resting: BTreeSet::new(),
             patience: BTreeSet::new(),
             staggered: BTreeSet::new(),

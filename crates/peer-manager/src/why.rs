@@ -146,7 +146,7 @@ impl State {
             _ if peer.is_kept_connected() => Stays::Held,
             None | Some((_, Millis::MAX)) => Stays::Open,
             Some(_) if peer.is_busy(self.now, &self.settings) => Stays::Busy,
-            Some((_, when)) => Stays::Until(when.saturating_sub(self.now)),
+            Some((kind, when)) => Stays::Until(when.saturating_sub(self.hurry(kind)).saturating_sub(self.now)),
         }
     }
 
