@@ -251,6 +251,31 @@ fn source_of(origin: Origin) -> Source {
     }
 }
 
+/// Keeps those that we block out of the peer manager's hands.
+pub(crate) async fn ban_the_blocked(social: Arc<Social>, peers: Arc<PeerRuntime>, own: FeedId) {
+    let mut edges = social.edges();
+    for (peer, relation) in social.said_by(&own) {
+        if relation == sbot_graph::Relation::Block {
+            peers.apply(Action::PeerBanned { peer, on: true });
+        }
+    }
+    loop {
+        match edges.recv().await {
+            Ok(edge) if edge.from == own => {
+                let on = edge.relation == sbot_graph::Relation::Block;
+                peers.apply(Action::PeerBanned { peer: edge.to, on });
+            }
+            Ok(_) => {}
+            Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {
+                for (peer, relation) in social.said_by(&own) {
+                    peers.apply(Action::PeerBanned { peer, on: relation == sbot_graph::Relation::Block });
+                }
+            }
+            Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
 /// Tells the peer manager how far peers are, now and whenever that changes.
 async fn follow_hops(peers: Arc<PeerRuntime>, social: Arc<Social>) {
     let mut hops = social.watch();

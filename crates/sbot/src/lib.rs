@@ -10,6 +10,7 @@ mod discovering;
 mod heartbeat;
 mod interfaces;
 mod inviting;
+mod listening;
 pub mod node;
 mod opening;
 mod peers;

@@ -11,21 +11,20 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sbot_authorisation::{Role, role_of};
 use sbot_feed::{FeedId, Keypair};
-use sbot_multiserver::{
-    Bind, Connection, DialSettings, Dialer, Endpoint, ListenError, ListenSettings, Listener, Route,
-};
+use sbot_multiserver::{Connection, DialSettings, Dialer, Endpoint, ListenError, ListenSettings, Listener, Route};
 use sbot_peer_manager::{Action, Settings as PeerSettings};
 use sbot_rpc::{Limits, Registry, Session};
 use sbot_store::{Store, StoreError};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::api::{self, Addresses, Caller, Context, Invites};
+use crate::api::{self, Caller, Context, Invites};
 use crate::config::secret::SecretFileError;
-use crate::config::{Config, NetIncoming, Scope, manifest};
+use crate::config::{Config, manifest};
 use crate::discovering::{self, Discovering};
 use crate::heartbeat;
 use crate::inviting::{Guests, Inviting};
+use crate::listening::{Listening, binds, bound};
 use crate::opening::Opened;
 use crate::peers::{self, PeerRuntime, Serve};
 use crate::publish::{Clock, Publisher, system_clock};
@@ -201,52 +200,6 @@ impl Serve for PeerServer {
     }
 }
 
-/// Where this node listens.
-struct Listening {
-    id: FeedId,
-    net: Vec<(NetIncoming, u16)>,
-    unix: Vec<PathBuf>,
-}
-
-impl Addresses for Listening {
-    fn addresses(&self, scope: Option<&str>) -> Option<String> {
-        let scope = match scope {
-            Some("device") => Some(Scope::Device),
-            Some("local" | "private") => Some(Scope::Local),
-            Some("public") => Some(Scope::Public),
-            _ => None,
-        };
-        let mut all = Vec::new();
-        for (place, port) in &self.net {
-            if scope.is_some_and(|scope| !place.scopes.contains(&scope)) {
-                continue;
-            }
-            let own_hosts = match place.host.as_deref() {
-                None | Some("" | "::" | "0.0.0.0") => crate::interfaces::hosts(scope),
-                Some(host) => vec![host.to_owned()],
-            };
-            let hosts = if place.external.is_empty() { own_hosts } else { place.external.clone() };
-            all.extend(hosts.iter().map(|host| Route::net(host, *port, &self.id).to_string()));
-        }
-        if matches!(scope, None | Some(Scope::Device)) {
-            all.extend(self.unix.iter().map(|path| Route::unix(path).to_string()));
-        }
-        (!all.is_empty()).then(|| all.join(";"))
-    }
-
-    fn port_everywhere(&self, scope: Scope) -> Option<u16> {
-        let everywhere = |place: &NetIncoming| match place.host.as_deref() {
-            None | Some("" | "::") => place.scopes.contains(&scope),
-            // Not in IPv6 networks.
-            Some("0.0.0.0") => scope == Scope::Public && place.scopes.contains(&scope),
-            Some(_) => false,
-        };
-        // A forwarded port is another machine's in the local network.
-        let own = |place: &NetIncoming| scope == Scope::Public || place.external.is_empty();
-        self.net.iter().find(|(place, _)| everywhere(place) && own(place)).map(|(_, port)| *port)
-    }
-}
-
 impl Node {
     /// Starts a node with the system's clock.
     ///
@@ -310,7 +263,7 @@ impl Node {
         let port = listener.port();
         let sockets: Vec<PathBuf> = config.connections.unix.iter().map(|unix| unix.path.clone()).collect();
         let listening = Listening { id, net: bound(&config, listener.endpoints()), unix: sockets.clone() };
-        let addresses: Arc<dyn Addresses> = Arc::new(listening);
+        let addresses: Arc<dyn api::Addresses> = Arc::new(listening);
         let inviting = Arc::new(Inviting {
             own: id,
             store: store.clone(),
@@ -374,7 +327,7 @@ impl Node {
             Arc::clone(&replicating),
             config.timers.inactivity,
         ));
-        tasks.spawn(ban_the_blocked(Arc::clone(&social), Arc::clone(&peers), id));
+        tasks.spawn(discovering::ban_the_blocked(Arc::clone(&social), Arc::clone(&peers), id));
         Arc::clone(&replicating).run(&mut tasks);
         let (stop_accepting, stopped) = oneshot::channel();
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), Arc::clone(&peers), stopped));
@@ -486,25 +439,6 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Where to listen.
-fn binds(config: &Config) -> Vec<Bind> {
-    let mut binds = Vec::new();
-    for place in &config.connections.net {
-        binds.push(Bind::net(place.host.as_deref().unwrap_or_default(), place.port));
-    }
-    binds.extend(config.connections.unix.iter().map(|unix| Bind::unix(&unix.path)));
-    binds
-}
-
-/// The TCP places of the settings, with the ports that they got.
-fn bound(config: &Config, endpoints: &[Endpoint]) -> Vec<(NetIncoming, u16)> {
-    let ports = endpoints.iter().filter_map(|endpoint| match endpoint {
-        Endpoint::Net { port, .. } => Some(*port),
-        _ => None,
-    });
-    config.connections.net.iter().cloned().zip(ports).collect()
-}
-
 fn write_manifest(config: &Config, registry: &Registry<Caller>) -> Result<(), StartError> {
     let path = config.manifest_path();
     let written = serde_json::from_str(&registry.manifest())
@@ -533,29 +467,4 @@ async fn accept(
         }
     }
     listener.close().await;
-}
-
-/// Keeps those that we block out of the peer manager's hands.
-async fn ban_the_blocked(social: Arc<Social>, peers: Arc<PeerRuntime>, own: FeedId) {
-    let mut edges = social.edges();
-    for (peer, relation) in social.said_by(&own) {
-        if relation == sbot_graph::Relation::Block {
-            peers.apply(Action::PeerBanned { peer, on: true });
-        }
-    }
-    loop {
-        match edges.recv().await {
-            Ok(edge) if edge.from == own => {
-                let on = edge.relation == sbot_graph::Relation::Block;
-                peers.apply(Action::PeerBanned { peer: edge.to, on });
-            }
-            Ok(_) => {}
-            Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {
-                for (peer, relation) in social.said_by(&own) {
-                    peers.apply(Action::PeerBanned { peer, on: relation == sbot_graph::Relation::Block });
-                }
-            }
-            Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
-        }
-    }
 }
