@@ -11,6 +11,9 @@ const FOUND: Duration = Duration::from_secs(30);
 /// Longest wait for a peer to be taken for gone: it has to be silent for 10 s.
 const GONE: Duration = Duration::from_secs(40);
 
+/// Longest wait for a peer on another address: both ends may hold on to the old link for half a minute.
+const ELSEWHERE: Duration = Duration::from_secs(120);
+
 fn follow(who: &str) -> Value {
     json!({"type": "contact", "contact": who, "following": true})
 }
@@ -163,5 +166,27 @@ fn a_flood_of_made_up_announcements_is_bounded_and_keeps_no_friend_from_being_fo
     ensure!((2..20).contains(&peers), "{peers} peers are known");
     let lines = one.log().lines().count();
     ensure!(lines < 100, "{lines} lines in the log");
+    Ok(())
+}
+
+#[test]
+fn a_host_that_changes_its_address_is_soon_connected_again() -> Result<()> {
+    let Some((_lan, mut hosts)) = Lan::new(2) else { return Ok(()) };
+    let (key, world) = (network_key()?, tempfile::tempdir()?);
+    let start = |number: usize| SbotNode::start_on(&hosts[number], &world.path().join(number.to_string()), &key);
+    let (mut one, mut two) = (start(0)?, start(1)?);
+    one.publish(follow(&two.id))?;
+    two.publish(follow(&one.id))?;
+    wait_until("they are connected", FOUND, || {
+        Ok(known(&one, &two.id)?.is_some_and(|peer| peer["state"] == "connected"))
+    })?;
+    let before = known(&two, &one.id)?.unwrap_or_default();
+
+    // Neither end hears anything of the link's end.
+    hosts[0].renumber("10.77.0.50")?;
+    let post = two.publish(json!({"type": "post", "text": "where are you?"}))?;
+    wait_until("the post has come", ELSEWHERE, || one.has(&post))?;
+    let after = known(&two, &one.id)?.unwrap_or_default();
+    ensure!(after["stateChange"] != before["stateChange"], "it is still the same link: {after}");
     Ok(())
 }
