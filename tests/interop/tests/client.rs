@@ -56,7 +56,8 @@ fn ours(network: &Network, world: &Path, over_tcp: bool) -> Result<Answers> {
     let (key, dir) = (network_key()?, world.join("sbot"));
     identity(network, &dir)?;
     SbotNode::import(&dir, &key, &network.log())?;
-    let server = SbotNode::start(&dir, &key)?;
+    // Pubs are not known to ssb-server here either: see the script.
+    let server = SbotNode::start_with(&dir, &key, &["--pub", "false"])?;
     let public = server.address.rsplit(':').next().context("no key")?;
     let remote = match over_tcp {
         true => server.address.clone(),
