@@ -113,8 +113,6 @@ impl State {
 
     /// What is to be kept over a restart.
     pub fn saved(&self) -> Saved {
-        let mut peers: Vec<_> = self.peers.iter().collect();
-        peers.sort_by_key(|(_, peer)| peer.birth);
         let saved = |(key, peer): (&FeedId, &Peer)| {
             let mut routes = peer.routes.clone();
             routes.retain_mut(|route| route.keep_sources(Source::is_saved));
@@ -135,7 +133,7 @@ impl State {
         };
         let hubs = self.hubs.iter();
         Saved {
-            peers: peers.into_iter().filter_map(saved).collect(),
+            peers: self.peers_in_order().into_iter().filter_map(saved).collect(),
             hubs: hubs
                 .map(|(address, hub)| SavedHub { address: address.clone(), last_success: hub.last_success })
                 .collect(),

@@ -302,7 +302,7 @@ impl State {
             // One is leaving already.
             return;
         }
-        let all: Vec<_> = self.aging.iter().map(|(_, when, key)| (*when, *key)).collect();
+        let all = self.aging.iter().map(|(_, when, key)| (*when, *key));
         if let Some((victim, _)) = self.victim(all) {
             self.hang_up(victim, WhyHungUp::MakesRoom, out);
         }
@@ -346,24 +346,27 @@ impl State {
         lifetime - lifetime / self.waiting[kind].max(1).isqrt() as Millis
     }
 
+    /// Those links of a kind that we dialed and that aren't being closed, whose lifetime ends until then.
+    fn aging_of(&self, kind: Kind, until: Millis) -> impl Iterator<Item = (Millis, FeedId)> {
+        let all = (kind, 0, FeedId([0; 32]))..=(kind, until, FeedId([255; 32]));
+        self.aging.range(all).map(|(_, when, key)| (*when, *key))
+    }
+
     /// Those links of a kind whose time is over.
-    fn aged(&self, kind: Kind) -> Vec<(Millis, FeedId)> {
-        let until = self.now.saturating_add(self.hurry(kind));
-        let aging = self.aging.range((kind, 0, FeedId([0; 32]))..=(kind, until, FeedId([255; 32])));
-        aging.map(|(_, when, key)| (*when, *key)).collect()
+    fn aged(&self, kind: Kind) -> impl Iterator<Item = (Millis, FeedId)> {
+        self.aging_of(kind, self.now.saturating_add(self.hurry(kind)))
     }
 
     /// Ends a link if there are more of a kind than slots: one whose time is over, since somebody who followed is connected,
     /// else the newest of the lowest priority.
     fn trim(&mut self, kind: Kind, out: &mut Effects) {
-        if self.outbound_of(kind) <= self.settings.slots(kind).most {
+        if self.aging_of(kind, Millis::MAX).count() <= self.settings.slots(kind).most {
             return;
         }
         if let Some((victim, _)) = self.victim(self.aged(kind)) {
             return self.hang_up(victim, WhyHungUp::Rotated, out);
         }
-        let links = self.aging.range((kind, 0, FeedId([0; 32]))..=(kind, Millis::MAX, FeedId([255; 32])));
-        let newest_first: Vec<_> = links.map(|(_, when, key)| (Millis::MAX - when, *key)).collect();
+        let newest_first = self.aging_of(kind, Millis::MAX).map(|(when, key)| (Millis::MAX - when, key));
         if let Some((victim, _)) = self.victim(newest_first) {
             self.hang_up(victim, WhyHungUp::NoSlot, out);
         }
@@ -386,11 +389,6 @@ impl State {
             }
             _ => {}
         }
-    }
-
-    /// How many links of a kind we dialed that aren't being closed.
-    fn outbound_of(&self, kind: Kind) -> usize {
-        self.aging.range((kind, 0, FeedId([0; 32]))..=(kind, Millis::MAX, FeedId([255; 32]))).count()
     }
 
     /// When something is to be done next if nothing happens.

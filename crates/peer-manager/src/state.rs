@@ -169,6 +169,13 @@ impl State {
         self.peers.iter()
     }
 
+    /// All known peers, in the order in which they became known.
+    pub fn peers_in_order(&self) -> Vec<(&FeedId, &Peer)> {
+        let mut peers: Vec<_> = self.peers.iter().collect();
+        peers.sort_by_key(|(_, peer)| peer.birth);
+        peers
+    }
+
     /// Dials under way.
     pub fn dials(&self) -> usize {
         self.dials

@@ -4,7 +4,7 @@ use std::fmt;
 
 use sbot_feed::FeedId;
 
-use crate::peer::{Class, Direction, Peer};
+use crate::peer::{Direction, Peer};
 use crate::route::{Kind, Source};
 use crate::schedule::{Lane, Place};
 use crate::state::{Millis, State};
@@ -162,16 +162,6 @@ impl State {
         } else {
             Why::Queued
         }
-    }
-
-    /// How urgently a peer would be dialed now, if at all, for people: `asked for`, `kept connected`, or its priority.
-    pub fn urgency(&self, key: &FeedId) -> Option<&'static str> {
-        let peer = self.peer(key)?;
-        Some(match peer.class(&self.settings)? {
-            Class::Asked => "asked for",
-            Class::Kept => "kept connected",
-            Class::Candidate(priority) => priority.name(),
-        })
     }
 }
 

@@ -11,11 +11,13 @@ use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use crate::publish::Clock;
+use crate::time::millis;
 
 /// Pings until the peer has had enough of it, or the connection ends.
 pub(crate) async fn ping(peer: Peer, clock: Clock, every: Duration) {
-    let timeout = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
-    let Ok((mut sink, mut source)) = peer.duplex("gossip.ping", &[json!({ "timeout": timeout })]).await else { return };
+    let Ok((mut sink, mut source)) = peer.duplex("gossip.ping", &[json!({ "timeout": millis(every) })]).await else {
+        return;
+    };
     if !send(&mut sink, &clock).await {
         return;
     }

@@ -31,7 +31,7 @@ use crate::publish::{Clock, Publisher, system_clock};
 use crate::replicating::Replicating;
 use crate::social::Social;
 use crate::state::State as Saves;
-use crate::time::{Steady, Uptime, system_uptime};
+use crate::time::{Steady, Uptime, millis, system_uptime};
 
 /// Time for peers to take our goodbye.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -433,10 +433,6 @@ fn peer_settings(config: &Config) -> PeerSettings {
     settings.dial_timeout = settings.dial_timeout.max(millis(config.timers.handshake) + CONNECT_TIME);
     settings.race_window = 2 * settings.dial_timeout;
     settings
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn write_manifest(config: &Config, registry: &Registry<Caller>) -> Result<(), StartError> {

@@ -1,7 +1,7 @@
 //! Time that passes evenly: it neither jumps when somebody sets the clock, nor stands still while the machine sleeps.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::publish::Clock;
 
@@ -28,7 +28,8 @@ fn boot_time() -> Option<u64> {
     None
 }
 
-fn millis(time: std::time::Duration) -> u64 {
+/// A duration in milliseconds.
+pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 

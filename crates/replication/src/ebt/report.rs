@@ -133,11 +133,15 @@ impl Ebt {
     /// How many messages of wanted feeds connected peers say they have beyond ours.
     #[must_use]
     pub fn behind(&self) -> u64 {
-        let theirs = |number: usize| {
-            self.slots().filter_map(|(_, peer)| peer.reps.get(number)).map(|rep| rep.theirs).max().unwrap_or(0)
-        };
-        let wanted = self.feeds.iter().enumerate().filter(|(_, feed)| feed.wanted);
-        wanted.map(|(number, feed)| u64::from(theirs(number).saturating_sub(feed.have).max(0).unsigned_abs())).sum()
+        let mut most = vec![0; self.feeds.len()];
+        // Peer by peer, as they lie in memory.
+        for (_, peer) in self.slots() {
+            for (most, rep) in most.iter_mut().zip(&peer.reps) {
+                *most = rep.theirs.max(*most);
+            }
+        }
+        let wanted = self.feeds.iter().zip(most).filter(|(feed, _)| feed.wanted);
+        wanted.map(|(feed, most)| u64::from(most.saturating_sub(feed.have).max(0).unsigned_abs())).sum()
     }
 
     /// How our own feed is.

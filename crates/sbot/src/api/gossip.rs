@@ -137,19 +137,18 @@ pub(super) async fn connect(ctx: &Context, args: &Args<'_>) -> Result<Body, Fail
     if !truthy(&value) {
         return Err(Failure::new("gossip.connect: an address or the id of a known peer must be given"));
     }
-    let key = match feed_id(&value) {
-        Some(key) if ctx.peers.find(&key).is_some() => key,
+    let connected = match feed_id(&value) {
+        Some(key) if ctx.peers.find(&key).is_some() => ctx.peers.connect(key).await?,
         Some(key) => return Err(Failure::new(format!("no known address for peer:{key}"))),
         None => {
             let (address, key) = address_of(&value)?;
             if key == ctx.id {
                 return Err(Failure::new(format!("{address} is our own address")));
             }
-            ctx.peers.add(&address, &key, Some("manual"))?;
-            key
+            ctx.peers.connect_at(&address, key).await?
         }
     };
-    answer(&Connected::of(ctx.peers.connect(key).await?))
+    answer(&Connected::of(connected))
 }
 
 /// `gossip.disconnect(id)`.

@@ -28,6 +28,8 @@ pub trait Peers: Send + Sync {
     fn remove(&self, key: &FeedId) -> bool;
     /// Dials a known peer; comes back when the connection is up. A peer that is connected already stays so.
     fn connect(&self, key: FeedId) -> Pending<'_, Peer>;
+    /// As [`Peers::connect`], for an address that the user gives, which is remembered.
+    fn connect_at<'a>(&'a self, address: &'a Address, key: FeedId) -> Pending<'a, Peer>;
     /// Hangs up; comes back when the connection is closed. Answers whether there was one.
     fn disconnect(&self, key: FeedId) -> Pending<'_, bool>;
     /// Hangs up on everyone and dials again.

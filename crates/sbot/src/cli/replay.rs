@@ -28,8 +28,7 @@ pub(super) fn run(context: &mut Context, path: &Path) -> Result<(), Failure> {
         line.clear();
     }
     let state = replay.state().ok_or_else(|| failed("there is nothing in it".into()))?;
-    let mut peers: Vec<_> = state.peers().collect();
-    peers.sort_by_key(|(_, peer)| peer.birth);
+    let peers = state.peers_in_order();
     if context.json {
         for (key, peer) in peers {
             let line = json!({

@@ -2,7 +2,7 @@
 
 use sbot_feed::FeedId;
 use sbot_multiserver::Address;
-use sbot_peer_manager::{Action, Change, Effect, Source, State, Status};
+use sbot_peer_manager::{Action, Change, Effect, Refusal, Source, State, Status};
 use serde_json::{Map, Value};
 use tokio::sync::{broadcast, oneshot, watch};
 
@@ -21,6 +21,12 @@ pub(super) struct Before {
     gone: Option<api::Peer>,
     /// Whether it changes the routes of a peer, which has no effect of its own.
     reroutes: bool,
+}
+
+/// Why an address was not added; without a refusal, since others of the peer are worth more.
+fn not_added(address: &Address, why: Option<Refusal>) -> Failure {
+    let why = why.map_or_else(|| "too many addresses of this peer are known".into(), |why| why.to_string());
+    Failure::new(format!("{address} was not added: {why}"))
 }
 
 impl PeerRuntime {
@@ -103,9 +109,8 @@ impl PeerRuntime {
         source: Source,
         autoconnect: Option<bool>,
     ) -> Result<(), Failure> {
-        let refused = |why: &str| Failure::new(format!("{address} was not added: {why}"));
         if *key == self.own {
-            return Err(refused("it is our own address"));
+            return Err(Failure::new(format!("{address} was not added: it is our own address")));
         }
         let (peer, route) = (*key, address.to_string());
         let add = |source| Action::RouteAdded { peer, route: route.clone(), source };
@@ -122,10 +127,25 @@ impl PeerRuntime {
                 vec![add(Source::Staged), set(false), add(source), shown]
             }
         };
-        self.apply_together(actions).map_err(|why| refused(&why.to_string()))?;
-        let is_there =
-            |state: &State| state.peer(key).is_some_and(|peer| peer.routes.iter().any(|known| known.address == route));
-        if self.look(is_there) { Ok(()) } else { Err(refused("too many addresses of this peer are known")) }
+        self.apply_together(actions).map_err(|why| not_added(address, Some(why)))?;
+        if self.has_route(key, &route) { Ok(()) } else { Err(not_added(address, None)) }
+    }
+
+    fn known(&self, key: &FeedId) -> Result<api::Peer, Failure> {
+        let peer = shown(&self.state.lock(), key);
+        peer.ok_or_else(|| Failure::new(format!("no known address for peer:{key}")))
+    }
+
+    /// Waits until a peer that was asked for is connected.
+    async fn connected(&self, key: FeedId, wait: oneshot::Receiver<Result<(), String>>) -> Result<api::Peer, Failure> {
+        if self.status(&key) == Some(Status::Connected) {
+            return self.known(&key);
+        }
+        match wait.await {
+            Ok(Ok(())) => self.known(&key),
+            Ok(Err(error)) => Err(Failure::new(error)),
+            Err(_) => Err(Failure::new("the server is stopping")),
+        }
     }
 
     fn has_route(&self, key: &FeedId, address: &str) -> bool {
@@ -186,9 +206,7 @@ fn autoconnect(data: &Data) -> Option<bool> {
 impl api::Peers for PeerRuntime {
     fn list(&self) -> Vec<api::Peer> {
         let state = self.state.lock();
-        let mut peers: Vec<_> = state.peers().map(|(key, peer)| (peer.birth, *key)).collect();
-        peers.sort_unstable();
-        peers.into_iter().filter_map(|(_, key)| shown(&state, &key)).collect()
+        state.peers_in_order().into_iter().filter_map(|(key, _)| shown(&state, key)).collect()
     }
 
     fn find(&self, key: &FeedId) -> Option<api::Peer> {
@@ -211,18 +229,24 @@ impl api::Peers for PeerRuntime {
 
     fn connect(&self, key: FeedId) -> Pending<'_, api::Peer> {
         Box::pin(async move {
-            let known = || self.find(&key).ok_or_else(|| Failure::new(format!("no known address for peer:{key}")));
-            known()?;
+            self.known(&key)?;
             let wait = self.wait(key, true)?;
             self.apply(Action::ConnectRequested { peer: key });
-            if self.status(&key) == Some(Status::Connected) {
-                return known();
+            self.connected(key, wait).await
+        })
+    }
+
+    fn connect_at<'a>(&'a self, address: &'a Address, key: FeedId) -> Pending<'a, api::Peer> {
+        Box::pin(async move {
+            let route = address.to_string();
+            let wait = self.wait(key, true)?;
+            // Together: known a moment before it is asked for, it would be dialed for itself, and once more if that fails.
+            let add = Action::RouteAdded { peer: key, route: route.clone(), source: Source::Manual };
+            let applied = self.apply_together([add, Action::ConnectRequested { peer: key }]);
+            if !self.has_route(&key, &route) {
+                return Err(not_added(address, applied.err()));
             }
-            match wait.await {
-                Ok(Ok(())) => known(),
-                Ok(Err(error)) => Err(Failure::new(error)),
-                Err(_) => Err(Failure::new("the server is stopping")),
-            }
+            self.connected(key, wait).await
         })
     }
 

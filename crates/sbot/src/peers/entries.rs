@@ -21,7 +21,7 @@ pub(super) fn db(state: &State, notes: &Notes) -> Vec<Entry> {
         let routes = peer.routes.iter().filter(|route| is_saved(route));
         routes.map(|route| (route.address.clone(), db_data(key, peer, route, notes))).collect::<Vec<_>>()
     };
-    in_order(state).into_iter().flat_map(saved).collect()
+    state.peers_in_order().into_iter().flat_map(saved).collect()
 }
 
 /// `conn.peers`: who is being dialed, is connected, or hangs up.
@@ -43,7 +43,7 @@ pub(super) fn staging(state: &State, notes: &Notes) -> Vec<Entry> {
         let routes = peer.routes.iter().filter(staged);
         routes.map(|route| (route.address.clone(), staged_data(key, peer, route, notes))).collect::<Vec<_>>()
     };
-    in_order(state).into_iter().flat_map(shown).collect()
+    state.peers_in_order().into_iter().flat_map(shown).collect()
 }
 
 /// What `conn.peers` shows of one peer; `None` if it is disconnected.
@@ -80,13 +80,6 @@ pub(super) fn hub_entry(key: &FeedId, peer: &Peer, notes: &Notes) -> Option<Entr
         data.insert("inferredType".into(), json!(kind));
     }
     Some((address.clone(), data))
-}
-
-/// Peers in the order in which they became known.
-fn in_order(state: &State) -> Vec<(&FeedId, &Peer)> {
-    let mut peers: Vec<_> = state.peers().collect();
-    peers.sort_by_key(|(_, peer)| peer.birth);
-    peers
 }
 
 /// Whether a route is one of those that are kept over a restart.

@@ -10,7 +10,7 @@ use sbot_store::Store;
 use super::PeerRuntime;
 use crate::interfaces;
 use crate::replicating::Replicating;
-use crate::time::Uptime;
+use crate::time::{Uptime, millis};
 use crate::watching::{EVERY, Seen, Watch};
 
 impl PeerRuntime {
@@ -24,7 +24,6 @@ impl PeerRuntime {
     ) {
         let mut watch = Watch::default();
         let started = Instant::now();
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         loop {
             let addresses = tokio::task::spawn_blocking(interfaces::addresses).await.unwrap_or_default();
             let seen = Seen {

@@ -222,6 +222,12 @@ impl Peers for NoPeers {
     fn connect(&self, key: FeedId) -> Pending<'_, Peer> {
         Box::pin(async move { Err(Failure::new(format!("nobody can be dialed here, {key} neither"))) })
     }
+    fn connect_at<'a>(&'a self, address: &'a Address, key: FeedId) -> Pending<'a, Peer> {
+        Box::pin(async move {
+            self.add(address, &key, Some("manual"))?;
+            self.connect(key).await
+        })
+    }
     fn disconnect(&self, _: FeedId) -> Pending<'_, bool> {
         Box::pin(async { Ok(false) })
     }
