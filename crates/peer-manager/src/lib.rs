@@ -15,12 +15,14 @@
 //! Whoever dials us is `connected` at once (`RemotePeerClientDidConnect`). What it decides:
 //! - **Kept**: peers that the user connected or remembered, those in the settings (seeds), and those on the local network
 //!   that we follow are dialed, and dialed again when the link is lost.
-//! - **Candidates**: all others fill the free [`Slots`] of their [`Kind`], by [`Priority`], then by hops, then whoever was
-//!   not tried for longest. Strangers on the local network are only shown.
-//! - **Rotation**: a candidate's link whose lifetime is over goes once another one that waited is connected; never while
-//!   something is transferred.
-//! - **Pauses** double with every failure up to a limit, each lengthened by chance. Failures lower the priority, and whoever
-//!   was never reached is forgotten in the end. When one dial after another fails, all slow down.
+//! - **Candidates**: all others fill the free [`Slots`] of their [`Kind`], by [`Priority`], then those that have failed
+//!   least, then by hops, then whoever was not tried for longest. A dial that isn't answered soon lets others be tried in
+//!   its slot. Strangers on the local network are only shown.
+//! - **Rotation**: a candidate's link whose lifetime is over, the sooner the more others wait, goes once one of them is
+//!   connected; never while something is transferred.
+//! - **Pauses** double with every failure up to a limit, each lengthened by chance; candidates rest for hours as long as
+//!   there is any link that we dialed. Failures lower the priority, and whoever was never reached is forgotten in the end.
+//!   When one dial after another fails, all slow down.
 //! - Of several routes near ones go first, then those that worked; those of equal rank race, each a little later than the
 //!   one before.
 //! - At most one link to one peer. When both ends dialed at once, both keep the link that the smaller key dialed.

@@ -1,9 +1,10 @@
 //! Whom to dial now, whom to hang up on for somebody else, and how long to wait after a failure.
 //!
-//! Whoever may be dialed waits in one of two queues: `due` by the time from which it may, `ready` by how urgent it is once
-//! that time has come. What `ready` holds is dialed as far as there is room: first whom the user waits for, then whom we
-//! are to be connected with always, then candidates for the slots of their kind, by priority, then by hops, then whoever
-//! was not tried for longest.
+//! Whoever may be dialed waits in one of three queues: `due` by the time from which it may, `ready` by how urgent it is once
+//! that time has come, and candidates that have failed in `resting`, as long as there is any link that we dialed. What
+//! `ready` holds is dialed as far as there is room: first whom the user waits for, then whom we are to be connected with
+//! always, then candidates for the slots of their kind, by priority, then those that have failed least, then by hops, then
+//! whoever was not tried for longest.
 
 use std::collections::BTreeSet;
 
