@@ -1,14 +1,34 @@
-//! Who may call what, and why.
+//! Who may do what, and why.
 //!
-//! Every call, a local client's included, is decided here: [`role_of`] says what a caller is to us, [`POLICY`] which role
-//! a method takes at least, [`decide`] puts the two together. A refusal names the rule that refused.
+//! Everything that a node allows or refuses is decided here, a local client's calls included. A [`Question`] is asked about
+//! an [`Asker`]: who it is, how it came, how far it is in the social graph, who blocks whom. The [`Policy`] is a preset
+//! with what the config changes of it. [`Policy::decide`] answers with a [`Decision`]: yes or no, the name of the rule that
+//! said so, and the facts that it used; printed, it is a short trace.
 //!
-//! Defaults are those of ssb-server 16: the owner may do all, everybody else what the plugins list under
-//! `permissions.anonymous.allow` (secret-stack `core.js`). Blocked peers may do nothing; they are refused at the
-//! handshake already (ssb-friends `auth` hook).
+//! Facts make a [`Role`]; [`RULES`] says which role each thing takes in which [`Preset`]. [`Policy::matrix`] shows all of it
+//! as a table, which `docs/authorisation.md` repeats.
+//!
+//! The preset `default` is ssb-server 16: the owner may do all, everybody else what its plugins list under
+//! `permissions.anonymous.allow` (secret-stack `core.js`), and blocked peers nothing (ssb-friends, `auth` hook).
+//!
+//! No IO, no clock: all facts come in.
 
+mod access;
+mod asker;
+mod decision;
+mod matrix;
 mod policy;
+mod question;
 mod role;
+mod rules;
+#[cfg(test)]
+mod tests;
 
-pub use policy::{Decision, POLICY, Rule, decide, rule_of};
-pub use role::{Role, role_of};
+pub use access::{Access, AccessError};
+pub use asker::{Asker, Came};
+pub use decision::{Decision, Fact};
+pub use matrix::{COLUMNS, Matrix, Row};
+pub use policy::{Policy, PolicyError};
+pub use question::{About, Feed, Question};
+pub use role::Role;
+pub use rules::{Preset, RULES, Rule};

@@ -1,276 +1,258 @@
-//! The table: which role each method takes at least.
+//! The policy: a preset and what the config changes of it; [`Policy::decide`].
 
-use std::fmt;
+use std::collections::HashMap;
 
-use crate::Role;
+use crate::decision::Facts;
+use crate::rules::{CONNECT, DIAL, LARGE, PASS_ON, REPLICATE, SERVE, TELL};
+use crate::{Access, Asker, Decision, Fact, Feed, Preset, Question, RULES, Role, Rule};
 
-/// One line of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rule {
-    /// The method's name, dots between its parts.
-    pub method: &'static str,
-    /// The least role that may call it.
-    pub least: Role,
-    /// Whether invite guests may call it too.
-    pub guests: bool,
-    /// Why just this one.
-    pub why: &'static str,
-}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let guests = if self.guests { " and guest" } else { "" };
-        write!(f, "{}: {}{guests} ({})", self.method, self.least.name(), self.why)
-    }
-}
-
-/// Whether a call may go ahead.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// It may, by this rule.
-    Allowed(&'static Rule),
-    /// It may not.
-    Refused {
-        /// The rule that refused.
-        rule: &'static Rule,
-        /// What to tell the caller: as ssb-server says it, then the rule.
-        reason: String,
+/// Why a policy can't be changed in some way.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// There is no such rule.
+    #[error("there is no rule {name:?}{}: known are {}", meant.map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default(), Policy::known_rules())]
+    UnknownRule {
+        /// What was named.
+        name: String,
+        /// What was meant, perhaps: it differs in upper and lower case alone.
+        meant: Option<&'static str>,
+    },
+    /// The rule can't be made so wide.
+    #[error("{name} can't be given to {access}: it {why}; owner and master are possible")]
+    TooWide {
+        /// The rule.
+        name: &'static str,
+        /// Who should have got it.
+        access: Access,
+        /// Why not.
+        why: &'static str,
     },
 }
 
-const fn all(method: &'static str, why: &'static str) -> Rule {
-    Rule { method, least: Role::Stranger, guests: false, why }
+/// Who may do what.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    preset: Preset,
+    /// In the order of [`RULES`].
+    accesses: Vec<Access>,
+    numbers: HashMap<&'static str, usize>,
+    /// How far friends reach (`friends.hops`).
+    friends: i32,
+    /// How far from us feeds are exchanged at most.
+    reach: Option<u8>,
+    /// Blobs beyond so many bytes are large (`blobs.max`).
+    large: u64,
 }
 
-const fn own(method: &'static str, why: &'static str) -> Rule {
-    Rule { method, least: Role::Owner, guests: false, why }
-}
-
-const fn guests(method: &'static str, why: &'static str) -> Rule {
-    Rule { method, least: Role::Owner, guests: true, why }
-}
-
-const READS: &str = "reads the whole log";
-const WRITES: &str = "writes in our name";
-const ADDS: &str = "puts messages into our log unasked";
-const GRAPH: &str = "shows whom we know";
-const WANTS: &str = "decides what we replicate";
-const DIALS: &str = "decides whom we connect to";
-const SERVER: &str = "shows how this server is set up and doing";
-const DISK: &str = "manages our blobs";
-const LINK: &str = "peers need it to keep a connection";
-const FEEDS: &str = "peers replicate feeds with it";
-const BLOBS: &str = "peers exchange blobs with it";
-const SECRETS: &str = "reads or writes what is encrypted to us";
-
-/// Who may call what. A method that isn't here is refused.
-pub const POLICY: &[Rule] = &[
-    // what any peer may do: `permissions.anonymous.allow` of secret-stack, ssb-db, ssb-ebt, ssb-gossip, ssb-conn, ssb-blobs
-    all("manifest", LINK),
-    all("gossip.ping", LINK),
-    all("conn.ping", LINK),
-    all("ebt.replicate", FEEDS),
-    all("createHistoryStream", FEEDS),
-    all("blobs.has", BLOBS),
-    all("blobs.get", BLOBS),
-    all("blobs.getSlice", BLOBS),
-    all("blobs.changes", BLOBS),
-    all("blobs.createWants", BLOBS),
-    // what the key of an invite opens: `permissions` of the codes that ssb-invite makes, but for `getAddress`, which shows
-    // how this server is set up and which no guest calls
-    guests("invite.use", "the invite that it redeems decides"),
-    // the rest is the owner's
-    own("whoami", SERVER),
-    own("version", SERVER),
-    own("address", SERVER),
-    own("getAddress", SERVER),
-    own("multiserver.address", SERVER),
-    own("multiserver.parse", SERVER),
-    own("auth", SERVER),
-    own("status", SERVER),
-    own("progress", SERVER),
-    own("help", SERVER),
-    own("friends.help", SERVER),
-    own("gossip.help", SERVER),
-    own("replicate.help", SERVER),
-    own("blobs.help", SERVER),
-    own("createLogStream", READS),
-    own("createFeedStream", READS),
-    own("createUserStream", READS),
-    own("createRawLogStream", READS),
-    own("createSequenceStream", READS),
-    own("messagesByType", READS),
-    own("links", READS),
-    own("latest", READS),
-    own("latestSequence", READS),
-    own("get", READS),
-    own("getLatest", READS),
-    own("getFeedState", READS),
-    own("getVectorClock", READS),
-    own("publish", WRITES),
-    own("add", ADDS),
-    own("createWriteStream", ADDS),
-    own("sbot.import", ADDS),
-    own("del", "takes messages out of our log"),
-    own("invite.create", "lets strangers have us follow them"),
-    own("invite.accept", WRITES),
-    own("invite.help", SERVER),
-    own("private.publish", SECRETS),
-    own("private.unbox", SECRETS),
-    own("private.read", SECRETS),
-    own("friends.isFollowing", GRAPH),
-    own("friends.isBlocking", GRAPH),
-    own("friends.hops", GRAPH),
-    own("friends.hopStream", GRAPH),
-    own("friends.createFriendStream", GRAPH),
-    own("friends.get", GRAPH),
-    own("friends.stream", GRAPH),
-    own("friends.onEdge", GRAPH),
-    own("replicate.request", WANTS),
-    own("replicate.block", WANTS),
-    own("replicate.upto", WANTS),
-    own("replicate.changes", WANTS),
-    own("ebt.request", WANTS),
-    own("ebt.block", WANTS),
-    own("ebt.peerStatus", WANTS),
-    own("gossip.peers", DIALS),
-    own("gossip.get", DIALS),
-    own("gossip.add", DIALS),
-    own("gossip.remove", DIALS),
-    own("gossip.connect", DIALS),
-    own("gossip.disconnect", DIALS),
-    own("gossip.reconnect", DIALS),
-    own("gossip.changes", DIALS),
-    own("gossip.enable", DIALS),
-    own("gossip.disable", DIALS),
-    own("conn.connect", DIALS),
-    own("conn.disconnect", DIALS),
-    own("conn.remember", DIALS),
-    own("conn.forget", DIALS),
-    own("conn.dbPeers", DIALS),
-    own("conn.peers", DIALS),
-    own("conn.stagedPeers", DIALS),
-    own("conn.stage", DIALS),
-    own("conn.unstage", DIALS),
-    own("conn.start", DIALS),
-    own("conn.stop", DIALS),
-    own("blobs.add", DISK),
-    own("blobs.ls", DISK),
-    own("blobs.rm", DISK),
-    own("blobs.size", DISK),
-    own("blobs.meta", DISK),
-    own("blobs.want", DISK),
-    own("blobs.push", DISK),
-];
-
-/// Refuses what the table doesn't know, to the owner too: there is no such method.
-const UNKNOWN: Rule = own("*", "only methods in the policy table can be called");
-
-/// Longest part of a method's name that a refusal repeats, in characters.
-const SHOWN: usize = 100;
-
-/// The rule for a method; `None` for one that the table doesn't know.
-#[must_use]
-pub fn rule_of(method: &str) -> Option<&'static Rule> {
-    POLICY.iter().find(|rule| rule.method == method)
-}
-
-/// Whether a caller with this role may call this method, dots between the parts of its name.
-///
-/// A refusal begins as muxrpc's does (`permissions.js`): peers look at it to tell whether a method is missing.
-#[must_use]
-pub fn decide(role: Role, method: &str) -> Decision {
-    match rule_of(method) {
-        Some(rule) if role >= rule.least || (rule.guests && role == Role::Guest) => Decision::Allowed(rule),
-        Some(rule) => refuse(rule, role, method),
-        None => refuse(&UNKNOWN, role, method),
-    }
-}
-
-fn refuse(rule: &'static Rule, role: Role, method: &str) -> Decision {
-    let name: String = method.chars().take(SHOWN).map(|c| if c == '.' { ',' } else { c }).collect();
-    let reason = format!("method:{name} is not in list of allowed methods; you are {}, rule {rule}", role.name());
-    Decision::Refused { rule, reason }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// `anonymous.allow` of ssb-server 16.0.1, with what secret-stack and ssb-conn add; `ooo.stream` isn't offered here.
-    const STRANGERS: [&str; 10] = [
-        "manifest",
-        "createHistoryStream",
-        "gossip.ping",
-        "conn.ping",
-        "blobs.has",
-        "blobs.get",
-        "blobs.getSlice",
-        "blobs.changes",
-        "blobs.createWants",
-        "ebt.replicate",
-    ];
-
-    #[test]
-    fn the_owner_may_call_every_method_of_the_table() {
-        for rule in POLICY {
-            assert_eq!(decide(Role::Owner, rule.method), Decision::Allowed(rule));
+impl Policy {
+    /// A preset as it is. `friends` is how far friends reach in hops (`friends.hops`), blobs of more than `large` bytes are
+    /// large (`blobs.max`).
+    #[must_use]
+    pub fn new(preset: Preset, friends: u8, large: u64) -> Policy {
+        Policy {
+            preset,
+            accesses: RULES.iter().map(|rule| rule.access(preset)).collect(),
+            numbers: RULES.iter().enumerate().map(|(number, rule)| (rule.name, number)).collect(),
+            friends: i32::from(friends),
+            reach: preset.reach(),
+            large,
         }
     }
 
-    #[test]
-    fn strangers_and_friends_may_call_what_ssb_server_lets_anonymous_peers_call_and_no_more() {
-        for role in [Role::Stranger, Role::Friend] {
-            let allowed = |name: &&str| matches!(decide(role, name), Decision::Allowed(_));
-            let mut allowed: Vec<_> = POLICY.iter().map(|rule| rule.method).filter(allowed).collect();
-            let mut expected = STRANGERS.to_vec();
-            allowed.sort_unstable();
-            expected.sort_unstable();
-            assert_eq!(allowed, expected);
+    /// Changes who may by one rule.
+    ///
+    /// # Errors
+    /// [`PolicyError`]: no such rule, or one that can't be given away.
+    pub fn set(&mut self, name: &str, access: Access) -> Result<(), PolicyError> {
+        let unknown = || PolicyError::UnknownRule {
+            name: name.chars().take(60).collect(),
+            meant: RULES.iter().map(|rule| rule.name).find(|known| known.eq_ignore_ascii_case(name)),
+        };
+        let number = *self.numbers.get(name).ok_or_else(unknown)?;
+        let (rule, place) = RULES.get(number).zip(self.accesses.get_mut(number)).ok_or_else(unknown)?;
+        if !access.is_within(rule.widest()) {
+            return Err(PolicyError::TooWide { name: rule.name, access, why: rule.why });
         }
+        *place = access;
+        Ok(())
     }
 
-    #[test]
-    fn invite_guests_may_redeem_their_invite_and_no_more() {
-        let allowed = POLICY.iter().filter(|rule| matches!(decide(Role::Guest, rule.method), Decision::Allowed(_)));
-        assert_eq!(allowed.map(|rule| rule.method).collect::<Vec<_>>(), ["invite.use"]);
+    /// Changes how far from us feeds are exchanged at most, in hops; `None` for as far as `friends.hops`.
+    pub fn set_reach(&mut self, reach: Option<u8>) {
+        self.reach = reach;
     }
 
-    #[test]
-    fn blocked_peers_may_call_nothing() {
-        for rule in POLICY {
-            assert!(matches!(decide(Role::Blocked, rule.method), Decision::Refused { .. }), "{rule}");
+    /// The preset that this began with.
+    #[must_use]
+    pub fn preset(&self) -> Preset {
+        self.preset
+    }
+
+    pub(crate) fn with_friends(self, friends: i32) -> Policy {
+        Policy { friends, ..self }
+    }
+
+    /// How far friends reach, in hops.
+    #[must_use]
+    pub fn friends(&self) -> i32 {
+        self.friends
+    }
+
+    /// How far from us feeds are exchanged, in hops.
+    #[must_use]
+    pub fn reach(&self) -> i32 {
+        self.reach.map_or(self.friends, |reach| self.friends.min(i32::from(reach)))
+    }
+
+    /// Who may by a rule; `None` if there is no such rule.
+    #[must_use]
+    pub fn access(&self, rule: &str) -> Option<Access> {
+        self.find(rule).map(|(_, access)| access)
+    }
+
+    /// All rules, with who may by each.
+    pub fn rules(&self) -> impl Iterator<Item = (&'static Rule, Access)> + '_ {
+        RULES.iter().zip(self.accesses.iter().copied())
+    }
+
+    /// Whether it matters to any rule that a peer is followed by a friend: who needn't find that out has less to do.
+    #[must_use]
+    pub fn minds_followers_of_followers(&self) -> bool {
+        self.accesses.iter().any(|access| access.begins_at(Role::FollowedByFriend))
+    }
+
+    /// How far away peers may be that are dialed without being asked for, in hops; `None` if strangers may be, too. A bound:
+    /// [`Question::Dial`] decides about each.
+    #[must_use]
+    pub fn dials_within(&self) -> Option<u32> {
+        let access = self.access(DIAL)?;
+        if access.begins_at(Role::Stranger) {
+            return None;
         }
+        let within = [(Role::FollowedByFriend, self.friends), (Role::Friend, self.friends), (Role::Followed, 1)];
+        let hops = within.into_iter().find(|(role, _)| access.begins_at(*role)).map_or(0, |(_, hops)| hops);
+        u32::try_from(hops).ok()
     }
 
-    #[test]
-    fn every_refusal_names_its_rule_and_the_role() {
-        for rule in POLICY.iter().filter(|rule| rule.least == Role::Owner) {
-            let Decision::Refused { rule: refused_by, reason } = decide(Role::Stranger, rule.method) else {
-                panic!("{rule} let a stranger in")
-            };
-            assert_eq!(refused_by, rule);
-            assert!(reason.contains(&rule.to_string()) && reason.contains("you are stranger"), "{reason}");
-            let name = rule.method.replace('.', ",");
-            assert!(reason.starts_with(&format!("method:{name} is not in list of allowed methods")), "{reason}");
+    /// Whether feeds are kept from a peer that their authors block: from all but masters, who are the owner too.
+    #[must_use]
+    pub fn obeys_blocks_of(&self, asker: &Asker) -> bool {
+        !asker.role(self.friends).acts_for_us()
+    }
+
+    fn known_rules() -> String {
+        RULES.iter().map(|rule| rule.name).collect::<Vec<_>>().join(", ")
+    }
+
+    fn find(&self, name: &str) -> Option<(&'static Rule, Access)> {
+        let number = *self.numbers.get(name)?;
+        Some((RULES.get(number)?, *self.accesses.get(number)?))
+    }
+
+    /// Yes or no, by which rule, for what facts.
+    pub fn decide(&self, asker: &Asker, question: &Question<'_>) -> Decision {
+        let mut facts = Facts::default();
+        let role = asker.role_by(self.friends, &mut facts);
+        let mut case = Case { policy: self, asker, role, facts };
+        if role == Role::Blocked {
+            return case.fixed(false, "blocked", "whom we block may do nothing");
         }
-    }
-
-    #[test]
-    fn unknown_methods_are_refused_to_everyone() {
-        for role in [Role::Blocked, Role::Guest, Role::Stranger, Role::Friend, Role::Owner] {
-            for method in ["", "eval", "ebt", "ebt.replicate.x", "EBT.replicate", "ebt.clock", &"x".repeat(100_000)] {
-                let Decision::Refused { rule, reason } = decide(role, method) else { panic!("{method} was allowed") };
-                assert_eq!(rule.method, "*");
-                assert!(reason.len() < 500);
+        match *question {
+            Question::Dial => case.dial(),
+            Question::Connect => case.connect(),
+            Question::Call { method, about } => {
+                let called = case.by_rule(method);
+                if !called.is_allowed() {
+                    return called;
+                }
+                // What a method is about is only asked where it is given away.
+                let about = match (about.feed, about.blob) {
+                    (Some(feed), _) => Some(case.replicate(feed)),
+                    (None, Some(size)) => Some(case.serve(size)),
+                    (None, None) => None,
+                };
+                about.filter(|about| !about.is_allowed()).unwrap_or(called)
             }
+            Question::Replicate(feed) => case.replicate(feed),
+            Question::ServeBlob { size } => case.serve(size),
+            Question::TellWants => case.by_rule(TELL),
+            Question::PassWantOn => case.by_rule(PASS_ON),
+        }
+    }
+}
+
+/// One decision while it is made.
+struct Case<'a> {
+    policy: &'a Policy,
+    asker: &'a Asker,
+    role: Role,
+    facts: Facts,
+}
+
+impl Case<'_> {
+    fn fixed(&self, allowed: bool, rule: &'static str, why: &'static str) -> Decision {
+        Decision::new(allowed, rule, why, None, self.role, self.facts)
+    }
+
+    fn by_rule(&self, name: &str) -> Decision {
+        match self.policy.find(name) {
+            Some((rule, access)) => {
+                let allowed = access.admits(self.role, self.asker);
+                Decision::new(allowed, rule.name, rule.why, Some(access), self.role, self.facts)
+            }
+            // To the owner too: there is no such method.
+            None => self.fixed(false, "*", "only methods in the policy table can be called"),
         }
     }
 
-    #[test]
-    fn no_method_stands_in_the_table_twice() {
-        let mut names: Vec<_> = POLICY.iter().map(|rule| rule.method).collect();
-        names.sort_unstable();
-        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+    fn dial(&mut self) -> Decision {
+        // Masters are the owner's own devices.
+        if self.asker.blocks_us && !self.role.acts_for_us() {
+            self.facts.add(Fact::BlocksUs);
+            return self.fixed(false, "blocks us", "who blocks us would refuse us");
+        }
+        self.by_rule(DIAL)
+    }
+
+    fn connect(&self) -> Decision {
+        let anyhow = self.by_rule(CONNECT);
+        match self.asker.came.rule() {
+            Some(way) if anyhow.is_allowed() => {
+                let way = self.by_rule(way);
+                if way.is_allowed() { anyhow } else { way }
+            }
+            _ => anyhow,
+        }
+    }
+
+    fn replicate(&mut self, feed: Feed) -> Decision {
+        let exchange = self.by_rule(REPLICATE);
+        if !exchange.is_allowed() || self.role.acts_for_us() {
+            return exchange;
+        }
+        // As [`Policy::obeys_blocks_of`] says.
+        if feed.blocks_asker {
+            self.facts.add(Fact::AuthorBlocksIt);
+            return self.fixed(false, "hidden", "feeds are kept from those whom their authors block");
+        }
+        let Some(reach) = self.policy.reach.map(i32::from) else { return exchange };
+        if feed.requested {
+            self.facts.add(Fact::Requested);
+            return self.by_rule(REPLICATE);
+        }
+        self.facts.add(Fact::FeedHops { hops: feed.hops, reach });
+        if feed.hops.is_some_and(|hops| (0..=reach).contains(&hops)) {
+            return self.by_rule(REPLICATE);
+        }
+        self.fixed(false, "reach", "feeds further away than auth.reach are not exchanged")
+    }
+
+    fn serve(&mut self, size: u64) -> Decision {
+        let served = self.by_rule(SERVE);
+        if !served.is_allowed() {
+            return served;
+        }
+        self.facts.add(Fact::Size { size, bound: self.policy.large });
+        if size > self.policy.large { self.by_rule(LARGE) } else { self.by_rule(SERVE) }
     }
 }

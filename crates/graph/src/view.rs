@@ -122,6 +122,12 @@ impl HopsView {
         graph.find(feed).map(|number| self.at(number)).filter(|hops| *hops != FAR)
     }
 
+    /// Whether any feed that follows `feed` is within reach, as of the last [`HopsView::refresh`] or nearer to the truth.
+    #[must_use]
+    pub fn is_followed_from_within(&self, graph: &Graph, feed: &FeedId) -> bool {
+        graph.follower_numbers(feed).iter().any(|follower| (0..=self.max).contains(&self.at(*follower)))
+    }
+
     /// All distances, as of the last [`HopsView::refresh`] or nearer to the truth.
     #[must_use]
     pub fn hops(&self, graph: &Graph) -> HashMap<FeedId, i32> {

@@ -80,6 +80,23 @@ fn what_was_said_last_counts() {
 }
 
 /// As dynamic-dijkstra's `traverse` does it, on a map of maps, by repeating until nothing changes.
+#[test]
+fn followers_are_those_who_follow_now_and_a_view_knows_whether_any_is_within_reach() {
+    let mut graph = graph(&[(0, 1, Follow), (1, 2, Follow), (2, 3, Follow), (4, 3, Follow), (0, 3, Relation::None)]);
+    let followers = |graph: &Graph| {
+        let mut all: Vec<_> = graph.followers(&feed(3)).collect();
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(followers(&graph), [feed(2), feed(4)]);
+    assert!(HopsView::new(&graph, feed(0), 2).is_followed_from_within(&graph, &feed(3)));
+    assert!(!HopsView::new(&graph, feed(0), 1).is_followed_from_within(&graph, &feed(3)));
+    graph.apply(feed(2), feed(3), Block);
+    graph.apply(feed(2), feed(3), Block);
+    assert_eq!(followers(&graph), [feed(4)]);
+    assert!(!HopsView::new(&graph, feed(0), 2).is_followed_from_within(&graph, &feed(3)));
+}
+
 fn by_the_book(graph: &Graph, root: FeedId, max: i32) -> HashMap<FeedId, i32> {
     let mut hops = HashMap::from([(root, 0)]);
     loop {

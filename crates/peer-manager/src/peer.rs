@@ -258,8 +258,12 @@ impl Peer {
     }
 
     /// Whether it may fill a slot.
-    fn is_candidate(&self) -> bool {
+    fn is_candidate(&self, settings: &Settings) -> bool {
         let known = self.hops.is_some();
+        let far = |furthest| self.hops.is_none_or(|hops| hops > furthest);
+        if settings.furthest.is_some_and(far) {
+            return false;
+        }
         self.autoconnect
             && self.routes.iter().flat_map(KnownRoute::sources).any(|source| match source {
                 // Whom we don't follow is shown, not dialed: whoever is in the same café.
@@ -277,7 +281,7 @@ impl Peer {
             _ if self.asked => Some(Class::Asked),
             Some(false) => None,
             _ if self.is_kept_connected() => Some(Class::Kept),
-            _ if self.is_candidate() => Some(Class::Candidate(self.priority(settings))),
+            _ if self.is_candidate(settings) => Some(Class::Candidate(self.priority(settings))),
             _ => None,
         }
     }

@@ -36,6 +36,9 @@ pub struct Settings {
     /// Forgotten peers that are not taken up again at once.
     pub most_forgotten: usize,
 
+    /// Peers further away than so many hops are not dialed without the user asking for each, and strangers only where the
+    /// settings name them; `None` if all may be.
+    pub furthest: Option<u32>,
     /// Dials under way.
     pub most_dials: usize,
     /// Links that we dialed, of all kinds together. Only what the user asks for goes beyond.
@@ -111,6 +114,7 @@ impl Default for Settings {
             most_hubs: 16,
             most_hub_peers: 1_024,
             most_forgotten: 4_096,
+            furthest: None,
             most_dials: 8,
             most_outbound: 32,
             most_inbound: 1_024,

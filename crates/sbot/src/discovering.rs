@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::api::{Addresses, Context};
 use crate::config::{Config, Scope};
+use crate::gate::Gate;
 use crate::interfaces::{self, Network};
 use crate::peers::PeerRuntime;
 use crate::social::{Hops, Social};
@@ -252,26 +253,22 @@ fn source_of(origin: Origin) -> Source {
     }
 }
 
-/// Keeps those that we block out of the peer manager's hands.
-pub(crate) async fn ban_the_blocked(social: Arc<Social>, peers: Arc<PeerRuntime>, own: FeedId) {
+/// Keeps those that we block out of the peer manager's hands, unless they act for us.
+pub(crate) async fn ban_the_blocked(social: Arc<Social>, peers: Arc<PeerRuntime>, gate: Arc<Gate>, own: FeedId) {
     let mut edges = social.edges();
+    let ban = |peer: FeedId| {
+        peers.apply(Action::PeerBanned { peer, on: gate.is_blocked(&peer) });
+    };
     for (peer, relation) in social.said_by(&own) {
         if relation == sbot_graph::Relation::Block {
-            peers.apply(Action::PeerBanned { peer, on: true });
+            ban(peer);
         }
     }
     loop {
         match edges.recv().await {
-            Ok(edge) if edge.from == own => {
-                let on = edge.relation == sbot_graph::Relation::Block;
-                peers.apply(Action::PeerBanned { peer: edge.to, on });
-            }
+            Ok(edge) if edge.from == own => ban(edge.to),
             Ok(_) => {}
-            Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {
-                for (peer, relation) in social.said_by(&own) {
-                    peers.apply(Action::PeerBanned { peer, on: relation == sbot_graph::Relation::Block });
-                }
-            }
+            Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => social.said_by(&own).into_keys().for_each(ban),
             Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
         }
     }

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 mod content;
 mod discovering;
+pub mod gate;
 mod heartbeat;
 mod interfaces;
 mod inviting;

@@ -9,19 +9,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sbot_authorisation::{Role, role_of};
+use sbot_authorisation::Came;
 use sbot_feed::{FeedId, Keypair};
-use sbot_multiserver::{Connection, DialSettings, Dialer, Endpoint, ListenError, ListenSettings, Listener, Route};
+use sbot_multiserver::{
+    Address, Connection, DialSettings, Dialer, Endpoint, ListenError, ListenSettings, Listener, Route,
+};
 use sbot_peer_manager::{Action, Settings as PeerSettings};
 use sbot_rpc::{Limits, Registry, Session};
 use sbot_store::{Store, StoreError};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::api::{self, Caller, Context, Invites};
+use crate::api::{self, Caller, Context};
 use crate::config::secret::SecretFileError;
 use crate::config::{Config, manifest};
 use crate::discovering::{self, Discovering};
+use crate::gate::{self, Door, Gate};
 use crate::heartbeat;
 use crate::inviting::{Guests, Inviting};
 use crate::listening::{Listening, binds, bound};
@@ -29,7 +32,6 @@ use crate::opening::Opened;
 use crate::peers::{self, PeerRuntime, Serve};
 use crate::publish::{Clock, Publisher, system_clock};
 use crate::replicating::Replicating;
-use crate::social::Social;
 use crate::state::State as Saves;
 use crate::time::{Steady, Uptime, millis, system_uptime};
 
@@ -83,6 +85,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The settings make no policy.
+    #[error(transparent)]
+    Policy(#[from] sbot_authorisation::PolicyError),
     /// A task of the start itself failed.
     #[error("the start was broken off: {0}")]
     Broken(String),
@@ -126,14 +131,10 @@ pub struct Node {
 /// What every connection needs.
 struct Shared {
     keys: Keypair,
-    masters: Vec<FeedId>,
-    max_hops: i32,
     store: Store,
-    social: Arc<Social>,
     context: Arc<Context>,
     registry: Arc<Registry<Caller>>,
     replicating: Arc<Replicating>,
-    inviting: Arc<Inviting>,
     guests: Guests,
     /// Sessions that are none with peers: clients and guests.
     clients: Mutex<Vec<sbot_rpc::Peer>>,
@@ -141,16 +142,14 @@ struct Shared {
 }
 
 impl Shared {
-    fn role(&self, peer: &FeedId, local_client: bool) -> Role {
-        let blocked = self.social.is_blocking(&self.keys.id(), peer);
-        let hops = if blocked { Some(-1) } else { self.social.hops().get(peer).copied() };
-        let guest = self.inviting.knows(peer);
-        role_of(peer, &self.keys.id(), &self.masters, local_client, hops, self.max_hops, guest)
+    /// Who calls on a connection.
+    fn caller(&self, connection: &Connection) -> Caller {
+        self.context.gate.caller(connection.remote, came(connection))
     }
 
     /// A session with a client of ours: no replication.
     fn serve_client(self: &Arc<Self>, connection: Connection) -> sbot_rpc::Peer {
-        let caller = Caller { id: connection.remote, role: self.role(&connection.remote, connection.local_client) };
+        let caller = self.caller(&connection);
         let registry = Arc::clone(&self.registry);
         let client = Session::spawn(connection.read, connection.write, registry, caller, Limits::LOCAL);
         self.remember(client.clone());
@@ -159,7 +158,7 @@ impl Shared {
 
     /// A session with somebody who has the key of an invite: no peer, and no replication.
     fn serve_guest(&self, connection: Connection) {
-        let caller = Caller { id: connection.remote, role: self.role(&connection.remote, false) };
+        let caller = self.caller(&connection);
         if let Some(guest) = self.guests.serve(connection, Arc::clone(&self.registry), caller) {
             self.remember(guest);
         }
@@ -180,9 +179,8 @@ impl Serve for PeerServer {
     fn serve(&self, connection: Connection, opened: oneshot::Sender<sbot_rpc::Peer>) -> api::Pending<'static, String> {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
-            let remote = connection.remote;
             let dialed = connection.direction == sbot_multiserver::Direction::Dialed;
-            let caller = Caller { id: remote, role: shared.role(&remote, false) };
+            let caller = shared.caller(&connection);
             let registry = Arc::clone(&shared.registry);
             let peer = Session::spawn(connection.read, connection.write, registry, caller, Limits::REMOTE);
             // The peer manager may have given the connection up meanwhile; then it closes it.
@@ -191,7 +189,7 @@ impl Serve for PeerServer {
                 let clock = Arc::clone(&shared.context.clock);
                 tokio::spawn(heartbeat::ping(peer.clone(), clock, shared.ping))
             });
-            let why = shared.replicating.serve(remote, peer, dialed).await;
+            let why = shared.replicating.serve(caller, peer, dialed).await;
             if let Some(pings) = pings {
                 pings.abort();
             }
@@ -220,9 +218,15 @@ impl Node {
         let opened = opened.map_err(|error| StartError::Broken(error.to_string()))??;
         let Opened { keys, store, saves, boxes, social, blobs, given } = opened;
         let id = keys.id();
-        let max_hops = i32::from(config.friends.hops);
+        let gate = {
+            let given = Arc::clone(&given);
+            let gate = Gate::new(id, config.policy()?, Arc::clone(&social));
+            let gate = gate.with_masters(config.masters.iter().copied()).with_rooms(rooms(&config));
+            Arc::new(gate.with_guests(move |key| given.knows(key)))
+        };
 
-        let replicating = Replicating::new(&config, &store, id, Arc::clone(&saves), Arc::clone(&social));
+        let replicating =
+            Replicating::new(&config, &store, id, Arc::clone(&saves), Arc::clone(&social), Arc::clone(&gate));
         let dial = DialSettings { handshake_timeout: config.timers.handshake, ..DialSettings::default() };
         let dialer = Dialer::new(config.caps.shs, keys.clone(), dial);
         let clock = Arc::clone(&environment.clock);
@@ -232,10 +236,14 @@ impl Node {
             saves: Arc::clone(&saves),
             time: Steady::new(&clock, Arc::clone(&environment.uptime)),
             seed: environment.seed,
-            settings: peer_settings(&config),
+            settings: peer_settings(&config, &gate),
             distance: {
                 let social = Arc::clone(&social);
                 Box::new(move |peer| discovering::hops_of(&social.hops(), peer))
+            },
+            may_dial: {
+                let gate = Arc::clone(&gate);
+                Box::new(move |peer| gate.may_dial(peer))
             },
             record: config.peers.record.clone(),
         })
@@ -249,13 +257,8 @@ impl Node {
         let publisher = Arc::new(publisher);
 
         let authorise = {
-            let (social, masters) = (Arc::clone(&social), config.masters.clone());
-            Arc::new(move |peer: &FeedId| {
-                if social.is_blocking(&id, peer) && !masters.contains(peer) {
-                    return Err("this node blocks the peer".to_owned());
-                }
-                Ok(())
-            })
+            let gate = Arc::clone(&gate);
+            Arc::new(move |peer: &FeedId| gate.may_connect(peer, Came::Unknown))
         };
         let places = binds(&config);
         let settings = ListenSettings { handshake_timeout: config.timers.handshake, ..ListenSettings::default() };
@@ -279,7 +282,7 @@ impl Node {
 
         let context = Arc::new(Context {
             id,
-            masters: config.masters.clone(),
+            gate: Arc::clone(&gate),
             store: store.clone(),
             boxes,
             publisher,
@@ -287,7 +290,7 @@ impl Node {
             blobs,
             replication: Arc::clone(&replicating) as Arc<dyn api::Replication>,
             peers: Arc::clone(&peers) as Arc<dyn api::Peers>,
-            invites: Arc::clone(&inviting) as Arc<dyn Invites>,
+            invites: inviting,
             addresses,
             clock,
         });
@@ -296,14 +299,10 @@ impl Node {
 
         let shared = Arc::new(Shared {
             keys,
-            masters: config.masters.clone(),
-            max_hops,
             store,
-            social: Arc::clone(&social),
             context,
             registry,
             replicating: Arc::clone(&replicating),
-            inviting,
             guests: Guests::default(),
             clients: Mutex::default(),
             ping: config.timers.ping,
@@ -327,7 +326,8 @@ impl Node {
             Arc::clone(&replicating),
             config.timers.inactivity,
         ));
-        tasks.spawn(discovering::ban_the_blocked(Arc::clone(&social), Arc::clone(&peers), id));
+        tasks.spawn(discovering::ban_the_blocked(social, Arc::clone(&peers), Arc::clone(&gate), id));
+        tasks.spawn(Arc::clone(&peers).hang_up_on_the_refused(gate));
         Arc::clone(&replicating).run(&mut tasks);
         let (stop_accepting, stopped) = oneshot::channel();
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), Arc::clone(&peers), stopped));
@@ -427,12 +427,23 @@ impl Node {
 }
 
 /// The limits of the peer manager that the settings change.
-fn peer_settings(config: &Config) -> PeerSettings {
-    let mut settings = PeerSettings::default();
+fn peer_settings(config: &Config, gate: &Gate) -> PeerSettings {
+    let mut settings = PeerSettings { furthest: gate.policy().dials_within(), ..PeerSettings::default() };
     settings.internet.most = usize::from(config.peers.connections);
     settings.dial_timeout = settings.dial_timeout.max(millis(config.timers.handshake) + CONNECT_TIME);
     settings.race_window = 2 * settings.dial_timeout;
     settings
+}
+
+/// How a connection came.
+fn came(connection: &Connection) -> Came {
+    if connection.local_client { Came::Socket } else { gate::came(&connection.address) }
+}
+
+/// Servers that the settings name, to keep a connection with whatever the policy says of strangers.
+fn rooms(config: &Config) -> Vec<FeedId> {
+    let seeds = config.peers.seeds.iter().filter_map(|seed| seed.parse::<Address>().ok()?.key());
+    config.auth.rooms.iter().copied().chain(seeds).collect()
 }
 
 fn write_manifest(config: &Config, registry: &Registry<Caller>) -> Result<(), StartError> {
@@ -454,12 +465,19 @@ async fn accept(
             connection = listener.accept() => connection,
             _ = &mut stopped => break,
         };
-        if connection.local_client || shared.masters.contains(&connection.remote) {
-            shared.serve_client(connection);
-        } else if shared.inviting.knows(&connection.remote) {
-            shared.serve_guest(connection);
-        } else {
-            peers.accepted(connection);
+        let (remote, came) = (connection.remote, came(&connection));
+        let gate = &shared.context.gate;
+        // The handshake asked already, but for the way.
+        if let Err(why) = gate.may_connect(&remote, came) {
+            tracing::debug!(peer = %remote, address = connection.address, why, "not let in");
+            continue;
+        }
+        match gate.door(&remote, came) {
+            Door::Client => {
+                shared.serve_client(connection);
+            }
+            Door::Guest => shared.serve_guest(connection),
+            Door::Peer => peers.accepted(connection),
         }
     }
     listener.close().await;

@@ -31,7 +31,7 @@ pub(crate) struct Opened {
     /// The blobs.
     pub(crate) blobs: Arc<Blobs>,
     /// The invites that we gave out.
-    pub(crate) given: Given,
+    pub(crate) given: Arc<Given>,
 }
 
 impl Opened {
@@ -60,7 +60,7 @@ impl Opened {
         let hops = i32::from(config.friends.hops);
         let social = Social::load(store.clone(), Arc::clone(&boxes), keys.id(), hops)?;
         let saves = Arc::new(saves);
-        let given = Given::load(Arc::clone(&saves));
+        let given = Arc::new(Given::load(Arc::clone(&saves)));
         Ok(Opened { keys, store, saves, boxes, social, blobs, given })
     }
 }

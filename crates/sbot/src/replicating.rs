@@ -1,6 +1,7 @@
 //! Replication, wired up: the replicator with the social graph, the saved clocks of peers, and the methods.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use sbot_feed::FeedId;
@@ -13,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::api::{self, Caller, PeerStatus, Progress};
 use crate::config::Config;
+use crate::gate::Gate;
 use crate::social::Social;
 use crate::state::State as Saves;
 
@@ -20,7 +22,7 @@ use crate::state::State as Saves;
 pub(crate) struct Replicating {
     replicator: Replicator,
     social: Arc<Social>,
-    max_hops: i32,
+    gate: Arc<Gate>,
     progress: watch::Sender<Progress>,
 }
 
@@ -47,11 +49,11 @@ impl Replicating {
         own: FeedId,
         saves: Arc<Saves>,
         social: Arc<Social>,
+        gate: Arc<Gate>,
     ) -> Arc<Replicating> {
         let options = Options { ebt: config.replication.ebt, legacy: config.replication.legacy, ..Options::default() };
         let replicator = Replicator::new(own, store.clone(), saves, options);
-        let max_hops = i32::from(config.friends.hops);
-        let replicating = Replicating { replicator, social, max_hops, progress: watch::Sender::default() };
+        let replicating = Replicating { replicator, social, gate, progress: watch::Sender::default() };
         replicating.keep_from_blocked();
         replicating.want_what_is_near();
         Arc::new(replicating)
@@ -66,7 +68,8 @@ impl Replicating {
     }
 
     fn want_what_is_near(&self) {
-        self.replicator.set_wanted(self.social.hops().iter().map(|(feed, hops)| (*feed, *hops)), self.max_hops);
+        let reach = self.gate.policy().reach();
+        self.replicator.set_wanted(self.social.hops().iter().map(|(feed, hops)| (*feed, *hops)), reach);
     }
 
     async fn follow_hops(self: Arc<Self>) {
@@ -80,7 +83,7 @@ impl Replicating {
         for (author, said) in self.social.everything() {
             for (peer, relation) in said {
                 if relation == Relation::Block {
-                    self.replicator.block(&author, &peer, true);
+                    self.replicator.block(&author, &peer, self.gate.hides(&author, &peer));
                 }
             }
         }
@@ -90,7 +93,7 @@ impl Replicating {
         let mut edges = self.social.edges();
         loop {
             match edges.recv().await {
-                Ok(edge) => self.replicator.block(&edge.from, &edge.to, edge.relation == Relation::Block),
+                Ok(edge) => self.replicator.block(&edge.from, &edge.to, self.gate.hides(&edge.from, &edge.to)),
                 // What was taken back meanwhile is heard of again with the next change.
                 Err(broadcast::error::RecvError::Lagged(_)) => self.keep_from_blocked(),
                 Err(broadcast::error::RecvError::Closed) => return,
@@ -115,9 +118,35 @@ impl Replicating {
         })
     }
 
-    /// Replicates with a peer until the connection is done; says why it is.
-    pub(crate) async fn serve(&self, id: FeedId, peer: sbot_rpc::Peer, dialed: bool) -> String {
-        self.replicator.connected(id, peer, dialed).await
+    /// Replicates with a peer, as long as the policy has it, until the connection is done; says why it is.
+    pub(crate) async fn serve(&self, caller: Caller, peer: sbot_rpc::Peer, dialed: bool) -> String {
+        let mut changes = self.gate.changes();
+        let may = || self.gate.may_replicate(&caller.id, caller.came);
+        while may().is_err() {
+            tokio::select! {
+                why = peer.closed() => return why,
+                changed = changes.changed() => if changed.is_err() { return peer.closed().await },
+            }
+        }
+        let mut replicating = pin!(self.replicator.connected(caller.id, peer.clone(), dialed));
+        let refused = async {
+            loop {
+                if let Err(why) = may() {
+                    return why;
+                }
+                if changes.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::select! {
+            why = &mut replicating => why,
+            why = refused => {
+                // Its streams are open: there is no other way to end them.
+                peer.close(&why);
+                replicating.await
+            }
+        }
     }
 
     /// Whether anything may be signed now: not while a peer holds messages of ours that we don't have.
@@ -142,6 +171,7 @@ fn shown(progress: sbot_replication::Progress) -> Progress {
 
 impl api::Replication for Replicating {
     fn request(&self, feed: &FeedId, wanted: bool) {
+        self.gate.request(feed, wanted);
         self.replicator.request(feed, wanted);
     }
 

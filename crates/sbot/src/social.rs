@@ -55,6 +55,8 @@ pub struct Social {
     edges: broadcast::Sender<Edge>,
     changes: broadcast::Sender<Arc<Hops>>,
     hops: watch::Sender<Arc<Hops>>,
+    /// Counts up with whatever changes.
+    version: watch::Sender<u64>,
 }
 
 struct State {
@@ -94,6 +96,7 @@ impl Social {
             edges: broadcast::Sender::new(BACKLOG),
             changes: broadcast::Sender::new(BACKLOG),
             hops: watch::Sender::new(Arc::new(hops)),
+            version: watch::Sender::new(0),
         }))
     }
 
@@ -170,13 +173,18 @@ impl Social {
         }
         let mut state = self.state.write();
         let State { graph, view, .. } = &mut *state;
+        let mut changed = false;
         for edge in news {
             if view.apply(graph, edge.from, edge.to, edge.relation) {
+                changed = true;
                 // nobody listening is no error
                 let _ = self.edges.send(edge);
             }
         }
         let changes = view.refresh(graph);
+        if changed {
+            self.version.send_modify(|version| *version += 1);
+        }
         if changes.is_empty() {
             return;
         }
@@ -206,6 +214,12 @@ impl Social {
     #[must_use]
     pub fn hops_changes(&self) -> broadcast::Receiver<Arc<Hops>> {
         self.changes.subscribe()
+    }
+
+    /// Marked as changed whenever anything in the graph has changed.
+    #[must_use]
+    pub fn versions(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
     }
 
     /// What changes in the graph.
@@ -253,6 +267,21 @@ impl Social {
                 return;
             }
         }
+    }
+
+    /// Our distance to `peer`, as [`Social::hops`] has it; 1 for whoever we follow even if nobody else counts.
+    #[must_use]
+    pub fn distance(&self, peer: &FeedId) -> Option<i32> {
+        let state = self.state.read();
+        let known = state.view.hops_of(&state.graph, peer);
+        known.or_else(|| state.graph.is_following(&self.me, peer).then_some(1))
+    }
+
+    /// Whether one who is within `friends.hops` follows `peer`. Takes as long as `peer` has followers.
+    #[must_use]
+    pub fn is_followed_by_friend(&self, peer: &FeedId) -> bool {
+        let state = self.state.read();
+        state.view.is_followed_from_within(&state.graph, peer)
     }
 
     /// Whether `from` blocks `to`.

@@ -99,12 +99,12 @@ async fn the_owners_methods_are_refused_to_peers_by_a_named_rule() -> Result<()>
     for (number, (method, args)) in (1..).zip(&calls) {
         peer.ask(number, method, args).await?;
         let error = refusal(&peer.answer(number).await?).message;
-        assert!(error.contains(&format!("rule {method}: owner")), "{method}: {error}");
+        assert!(error.contains(&format!("rule {method}: master")), "{method}: {error}");
     }
     let body = serde_json::to_vec(&json!({"name": ["createLogStream"], "args": [{}], "type": "source"}))?;
     peer.packet(&request(50, true, body)).await?;
     let error = refusal(&peer.answer(50).await?).message;
-    assert!(error.contains("rule createLogStream: owner"), "{error}");
+    assert!(error.contains("rule createLogStream: master"), "{error}");
 
     peer.ask(99, "manifest", &json!([])).await?;
     assert!(!peer.answer(99).await?.end);

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use sbot_authorisation::Came;
 use sbot_rpc::{Body, Registry};
 use serde_json::{Map, Value, json};
 
@@ -57,13 +58,13 @@ pub(super) fn address(ctx: &Context, args: &Args<'_>) -> Result<Body, Failure> {
 /// `auth(id)`: what a caller with this key may do. `{allow: null, deny: null}` is everything, `false` what strangers may.
 pub(super) fn auth(ctx: &Context, args: &Args<'_>) -> Result<Body, Failure> {
     let id = args.required_feed(0)?;
-    if id == ctx.id || ctx.masters.contains(&id) {
+    if ctx.gate.caller(id, Came::Unknown).is_owner() {
         return answer(&json!({"allow": null, "deny": null}));
     }
-    if ctx.social.is_blocking(&ctx.id, &id) {
+    if ctx.gate.is_blocked(&id) {
         return Err(Failure::new("client is blocked"));
     }
-    Ok(nothing())
+    ctx.gate.may_connect(&id, Came::Unknown).map(|()| nothing()).map_err(Failure::new)
 }
 
 /// `progress`: how far indexing and replication are.

@@ -1,8 +1,8 @@
 //! The methods that clients and peers call.
 //!
 //! One file a namespace; [`registry`] puts them all together. A method gets the [`Context`], which is the node's handles,
-//! the [`Caller`] and its arguments. Who may call what isn't decided here but by `sbot-authorisation`, which the registry
-//! asks before every call. `docs/rpc.md` lists all methods.
+//! the [`Caller`] and its arguments. Who may call what isn't decided here but by the [`Gate`], which the registry asks before
+//! every call. `docs/rpc.md` lists all methods.
 //!
 //! Answers, option defaults and texts of errors follow ssb-server 16 (ssb-db 20, ssb-friends 4, ssb-replicate 1.3,
 //! ssb-ebt 5, ssb-gossip 1.1, ssb-blobs 1.2, ssb-invite 2.1) and for `private.*` ssb-private 1.1, for `conn.*` ssb-conn 6.
@@ -31,12 +31,12 @@ mod streams;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sbot_authorisation::{Decision, Role, decide};
 use sbot_feed::FeedId;
 use sbot_rpc::{Body, CallError, Registry, RpcError};
 use sbot_store::{Store, StoreError};
 use serde::Serialize;
 
+pub use crate::gate::Caller;
 pub use blobs::Blobs;
 pub use failure::Failure;
 pub use info::Addresses;
@@ -44,6 +44,7 @@ pub use invite::{Invites, Wish};
 pub use peers::{Durations, Entry, Peer, PeerChange, PeerChangeKind, PeerState, Peers, Pending, Pool};
 pub use replicate::{PeerStatus, Progress, Replicating, Replication};
 
+use crate::gate::Gate;
 use crate::private::Boxes;
 use crate::publish::{Clock, Publisher};
 use crate::social::Social;
@@ -52,8 +53,8 @@ use crate::social::Social;
 pub struct Context {
     /// Who we are.
     pub id: FeedId,
-    /// Keys beside our own whose owners may do all that we may (`master` in the config).
-    pub masters: Vec<FeedId>,
+    /// Who may do what.
+    pub gate: Arc<Gate>,
     /// The log.
     pub store: Store,
     /// Private messages.
@@ -74,23 +75,6 @@ pub struct Context {
     pub addresses: Arc<dyn Addresses>,
     /// What time it is.
     pub clock: Clock,
-}
-
-/// Who calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caller {
-    /// The key with which the caller came; ours for a client on the unix socket.
-    pub id: FeedId,
-    /// What the caller is to us.
-    pub role: Role,
-}
-
-impl Caller {
-    /// Whether the caller may do all that we may.
-    #[must_use]
-    pub fn is_owner(&self) -> bool {
-        self.role == Role::Owner
-    }
 }
 
 /// Why a stream ends before its end.
@@ -128,13 +112,11 @@ fn ended(result: Result<(), Stop>) -> Result<(), RpcError> {
     }
 }
 
-/// All methods. `more` adds those that need more than the context (`ebt.replicate`); the policy table decides who may call
-/// what, and its refusal names the rule.
+/// All methods. `more` adds those that need more than the context (`ebt.replicate`); the gate decides who may call what, and its
+/// refusal names the rule.
 pub fn registry(ctx: &Arc<Context>, more: impl FnOnce(Registry<Caller>) -> Registry<Caller>) -> Registry<Caller> {
-    let mut registry = Registry::new().authorise(|caller: &Caller, method, _| match decide(caller.role, method) {
-        Decision::Allowed(_) => Ok(()),
-        Decision::Refused { reason, .. } => Err(reason),
-    });
+    let gate = Arc::clone(&ctx.gate);
+    let mut registry = Registry::new().authorise(move |caller: &Caller, method, _| gate.may_call(caller, method));
     // holds the first place in the manifest until the manifest is known
     registry = registry.sync("manifest", |_| async { Ok(nothing()) });
     let namespaces = [

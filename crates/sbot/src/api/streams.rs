@@ -104,7 +104,7 @@ pub(super) async fn history(ctx: &Context, caller: &Caller, args: &Args<'_>, out
         return Ok(());
     };
     let guarded = (!caller.is_owner()).then_some(caller.id);
-    if guarded.is_some_and(|remote| ctx.social.is_blocking(&author, &remote)) {
+    if !ctx.gate.gives_feed(caller, &author) {
         return Ok(());
     }
     let painter = Painter::new(&options, &ctx.boxes).sealed();
@@ -129,6 +129,9 @@ pub(super) async fn history(ctx: &Context, caller: &Caller, args: &Args<'_>, out
             let mut records = blocking(move || store.read_feed(&author, next, CHUNK)).await?;
             let Some(newest) = records.last() else { break };
             next = newest.sequence + 1;
+            if !ctx.gate.gives_feed(caller, &author) {
+                return Ok(());
+            }
             let blocked = cut_where_blocked(&mut records, guarded);
             out.send_many(painter.paint(&records)).await?;
             if blocked {

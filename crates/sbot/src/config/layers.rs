@@ -144,6 +144,19 @@ pub(crate) fn merge(under: Node, over: Node) -> Node {
     Node { place, value }
 }
 
+/// A text or a list of texts, somewhere in an object.
+#[derive(Debug)]
+pub(crate) struct Leaf {
+    /// Its name below that object, dots between the levels.
+    pub(crate) name: String,
+    /// The whole dotted key path.
+    pub(crate) key: String,
+    /// Where it was set.
+    pub(crate) place: Place,
+    /// What it says.
+    pub(crate) texts: Vec<String>,
+}
+
 /// Reads typed values out of one object.
 pub(crate) struct Section<'a> {
     members: &'a [(String, Node)],
@@ -282,6 +295,47 @@ impl<'a> Section<'a> {
             Some(node) => return Err(self.error(key, node, "an object, { … }")),
         };
         Ok(Section { members, path, asked: RefCell::default() })
+    }
+
+    /// The texts, and lists of texts, in the object under `key` and in objects within it; none if there is no such object.
+    pub(crate) fn leaves(&self, key: &'static str, expected: &str) -> Result<Vec<Leaf>, ConfigError> {
+        let mut found = Vec::new();
+        match self.find(key) {
+            None => {}
+            Some(Node { value: Value::Object(members), .. }) => self.gather(key, "", members, expected, &mut found)?,
+            Some(node) => return Err(self.error(key, node, "an object, { … }")),
+        }
+        Ok(found)
+    }
+
+    fn gather(
+        &self,
+        key: &str,
+        above: &str,
+        members: &[(String, Node)],
+        expected: &str,
+        found: &mut Vec<Leaf>,
+    ) -> Result<(), ConfigError> {
+        for (member, node) in members {
+            let name = if above.is_empty() { member.clone() } else { format!("{above}.{member}") };
+            let path = format!("{key}.{name}");
+            let text = |node: &Node| match &node.value {
+                Value::Text(text, _) => Ok(text.clone()),
+                _ => Err(self.error(&path, node, expected)),
+            };
+            let texts = match &node.value {
+                Value::Object(members) => {
+                    self.gather(key, &name, members, expected, found)?;
+                    continue;
+                }
+                // As with any other key.
+                Value::Null => continue,
+                Value::Array(items) => items.iter().map(text).collect::<Result<Vec<_>, _>>()?,
+                _ => vec![text(node)?],
+            };
+            found.push(Leaf { name, key: self.path_of(&path), place: node.place.clone(), texts });
+        }
+        Ok(())
     }
 
     /// The objects in the array under `key`; a single object counts as an array of one.

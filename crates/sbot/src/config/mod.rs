@@ -19,6 +19,7 @@
 //!
 //! Beside it: the [`secret`] file and [`manifest`] writing.
 
+mod auth;
 mod json;
 mod layers;
 pub mod manifest;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use sbot_feed::{FeedId, HmacKey, Keypair, NetworkKey};
 
+pub use auth::Auth;
 pub use json::{Position, SyntaxError};
 pub use layers::Place;
 pub(crate) use layers::nearest;
@@ -68,6 +70,8 @@ pub struct Config {
     pub masters: Vec<FeedId>,
     /// Whether invites may name hosts that only a private network knows (`allowPrivate`).
     pub allow_private_invites: bool,
+    /// Who may do what.
+    pub auth: Auth,
     /// What is logged.
     pub logging: Logging,
 }
@@ -264,6 +268,7 @@ impl Config {
             blobs: Blobs { sympathy: 3, stingy: false, legacy: true, pushy: 3, max: 5 * 1024 * 1024 },
             masters: Vec::new(),
             allow_private_invites: false,
+            auth: Auth::default(),
             logging: Logging::default(),
         }
     }
@@ -417,6 +422,16 @@ pub enum ConfigError {
         /// Where one of them was set.
         place: Place,
         /// Which they are.
+        message: String,
+    },
+    /// A rule of the policy can't be set so.
+    #[error("{place}: {key}: {message}")]
+    Rule {
+        /// Where it was set.
+        place: Place,
+        /// The dotted key path.
+        key: String,
+        /// What is wrong, and what is known.
         message: String,
     },
     /// There is no home directory, and nothing else says where the data is.

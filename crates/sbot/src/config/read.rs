@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use super::auth::read_auth;
 use super::layers::{Layer, Section, file_layer, merge, text_layer};
 use super::{
     ALL_SCOPES, Config, ConfigError, Connections, DEFAULT_PORT, DEFAULT_WS_PORT, LogLevel, MAX_HOPS, NetIncoming,
@@ -162,6 +163,8 @@ fn read_into(config: &mut Config, root: Section<'_>, warnings: &mut Vec<Warning>
     read_replication(config, &root, warnings)?;
     read_peers(config, &root, warnings)?;
     read_blobs(config, &root, warnings)?;
+    // After those, whose settings it needs.
+    read_auth(config, &root, warnings)?;
 
     if let Some(masters) = root.parsed_list("master", "feed ids, @….ed25519", |text| text.parse().ok())? {
         config.masters = masters;

@@ -57,7 +57,7 @@ pub(crate) struct Inviting {
     /// Whether our invites may name hosts of a private network.
     pub(crate) allow_private: bool,
     /// What we gave out.
-    pub(crate) given: Given,
+    pub(crate) given: Arc<Given>,
 }
 
 /// The invites that we gave out, in memory and on disk.
@@ -95,6 +95,11 @@ impl Given {
             }
         });
         Given { book: Mutex::new(Book::new(invites)), saves: Arc::clone(&saves), turn: tokio::sync::Mutex::default() }
+    }
+
+    /// Whether a key is that of an invite that we gave out.
+    pub(crate) fn knows(&self, guest: &FeedId) -> bool {
+        self.book.lock().knows(guest)
     }
 
     /// Puts an invite on disk and takes others off it.
@@ -236,6 +241,6 @@ impl Invites for Inviting {
     }
 
     fn knows(&self, guest: &FeedId) -> bool {
-        self.given.book.lock().knows(guest)
+        self.given.knows(guest)
     }
 }

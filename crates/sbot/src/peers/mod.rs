@@ -10,13 +10,15 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use sbot_authorisation::Came;
 use sbot_feed::FeedId;
-use sbot_multiserver::{Address, Connection, Dialer};
+use sbot_multiserver::{Address, Connection, Dialer, Direction};
 use sbot_peer_manager::{Action, AttemptId, Change, Effect, LinkId, Millis, Refusal, Saved, Settings, Source, State};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::api::{self, PeerChange};
+use crate::gate::{self, Gate};
 use crate::state::State as Saves;
 use crate::time::Steady;
 
@@ -64,6 +66,9 @@ pub(crate) trait Serve: Send + Sync {
 /// How far a peer is from us in the social graph; `None` for strangers and blocked ones.
 pub(crate) type Distance = Box<dyn Fn(&FeedId) -> Option<u32> + Send + Sync>;
 
+/// Whether a peer may be dialed, and why not.
+pub(crate) type MayDial = Box<dyn Fn(&FeedId) -> Result<(), String> + Send + Sync>;
+
 /// What the peer manager works with.
 pub(crate) struct Options {
     /// Who we are.
@@ -80,6 +85,8 @@ pub(crate) struct Options {
     pub(crate) settings: Settings,
     /// Who is how near.
     pub(crate) distance: Distance,
+    /// Whom the policy lets us dial.
+    pub(crate) may_dial: MayDial,
     /// Where actions are recorded, if they are.
     pub(crate) record: Option<PathBuf>,
 }
@@ -92,6 +99,7 @@ pub(crate) struct PeerRuntime {
     dialer: Dialer,
     saves: Arc<Saves>,
     distance: Distance,
+    may_dial: MayDial,
     recorder: Option<Recorder>,
     server: OnceLock<Arc<dyn Serve>>,
     me: Weak<PeerRuntime>,
@@ -117,6 +125,8 @@ pub(crate) struct PeerRuntime {
 struct Open {
     id: FeedId,
     peer: sbot_rpc::Peer,
+    came: Came,
+    dialed: bool,
     /// Bytes that had come and gone when it was looked at last, and since when none have.
     moved: (u64, Millis),
 }
@@ -134,7 +144,7 @@ impl PeerRuntime {
     /// # Errors
     /// If the recording can't be written.
     pub(crate) fn new(options: Options) -> std::io::Result<Arc<PeerRuntime>> {
-        let Options { own, dialer, saves, time, seed, settings, distance, record } = options;
+        let Options { own, dialer, saves, time, seed, settings, distance, may_dial, record } = options;
         let state = State::restore(own, settings, seed, time.now(), read_saved(&saves));
         let notes = answers::saved_notes(&saves, &state);
         let recorder = record.map(|path| Recorder::create(path, &state)).transpose()?;
@@ -145,6 +155,7 @@ impl PeerRuntime {
             dialer,
             saves,
             distance,
+            may_dial,
             recorder,
             server: OnceLock::new(),
             me: me.clone(),
@@ -323,6 +334,7 @@ impl PeerRuntime {
         let task = tokio::spawn(async move {
             let dialed = async {
                 let address = address.map_err(|error| error.to_string())?;
+                (me.may_dial)(&peer)?;
                 let dial = me.dialer.dial(&address);
                 match tokio::time::timeout(Duration::from_millis(timeout), dial).await {
                     Ok(Ok(connection)) => Ok(connection),
@@ -359,13 +371,14 @@ impl PeerRuntime {
         let (Some(me), Some(server)) = (self.me.upgrade(), self.server.get().cloned()) else { return };
         let link = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
         let (peer, address) = (connection.remote, connection.address.clone());
+        let (came, dialed) = (gate::came(&address), connection.direction == Direction::Dialed);
         let (opened, open) = oneshot::channel();
         let served = server.serve(connection, opened);
         tokio::spawn(async move {
             let serving = tokio::spawn(served);
             if let Ok(open) = open.await {
                 let moved = (0, me.time.now());
-                me.links.lock().insert(link, Open { id: peer, peer: open, moved });
+                me.links.lock().insert(link, Open { id: peer, peer: open, came, dialed, moved });
                 me.apply(action(link));
                 tracing::info!(%peer, address, "connected");
             }
@@ -378,6 +391,23 @@ impl PeerRuntime {
             tracing::info!(%peer, why, "disconnected");
             me.apply(Action::RemotePeerDidDisconnect { peer, link, error: None });
         });
+    }
+
+    /// Hangs up on those that may not stay by what the social graph says now, until the node stops.
+    pub(crate) async fn hang_up_on_the_refused(self: Arc<Self>, gate: Arc<Gate>) {
+        let mut changes = gate.changes();
+        while changes.changed().await.is_ok() {
+            let links: Vec<_> = {
+                let links = self.links.lock();
+                links.values().map(|open| (open.id, open.came, open.dialed, open.peer.clone())).collect()
+            };
+            for (id, came, dialed, peer) in links {
+                if let Err(why) = gate.may_stay(&id, came, dialed) {
+                    tracing::debug!(peer = %id, why, "hanging up");
+                    peer.close(&why);
+                }
+            }
+        }
     }
 
     /// Wakes the reducer when it wants to be, until the node stops.

@@ -22,6 +22,7 @@ fn runtime(dir: &std::path::Path) -> Arc<PeerRuntime> {
         seed: 1,
         settings: Settings::default(),
         distance: Box::new(|_| None),
+        may_dial: Box::new(|_| Ok(())),
         record: None,
     };
     PeerRuntime::new(options).unwrap()

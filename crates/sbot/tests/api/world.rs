@@ -8,10 +8,11 @@ use sbot::api::{
     Progress, Replication, Wish, registry,
 };
 use sbot::config::Scope;
+use sbot::gate::Gate;
 use sbot::private::Boxes;
 use sbot::publish::Publisher;
 use sbot::social::Social;
-use sbot_authorisation::Role;
+use sbot_authorisation::{Came, Policy, Preset};
 use sbot_feed::{FeedId, Keypair};
 use sbot_multiserver::{Address, InviteCode};
 use sbot_rpc::{Body, CallError, Limits, Session, Source};
@@ -47,9 +48,10 @@ impl World {
         tokio::spawn(Arc::clone(&social).follow());
         let clock: sbot::publish::Clock = Arc::new(|| 1_700_000_000_000.0);
         let publisher = Publisher::new(store.clone(), keys.clone(), None, Arc::clone(&clock), Arc::new(|| Ok(())));
+        let gate = Arc::new(Gate::new(keys.id(), Policy::new(Preset::Default, 3, 1 << 20), Arc::clone(&social)));
         let ctx = Context {
             id: keys.id(),
-            masters: Vec::new(),
+            gate,
             store,
             boxes,
             publisher: Arc::new(publisher),
@@ -66,12 +68,12 @@ impl World {
 
     /// A client on the unix socket.
     pub(crate) fn owner(&self) -> Client {
-        self.client(Caller { id: self.keys.id(), role: Role::Owner })
+        self.client(self.ctx.gate.caller(self.keys.id(), Came::Socket))
     }
 
     /// A peer that we know nothing of.
     pub(crate) fn stranger(&self, id: FeedId) -> Client {
-        self.client(Caller { id, role: Role::Stranger })
+        self.client(self.ctx.gate.caller(id, Came::Tcp))
     }
 
     fn client(&self, caller: Caller) -> Client {

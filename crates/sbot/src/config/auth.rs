@@ -1,0 +1,130 @@
+//! Who may do what (`auth`): a preset, and what is changed of it.
+
+use sbot_authorisation::{Access, Policy, PolicyError, Preset};
+use sbot_feed::FeedId;
+
+use super::layers::Section;
+use super::{Config, ConfigError, MAX_HOPS, Warning};
+
+/// Who may do what (`auth`, a key of our own).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Auth {
+    /// `auth.preset`: `default`, `open pub`, `friends only` or `private`.
+    pub preset: Preset,
+    /// `auth.rules`: who may by a rule, in place of what the preset says.
+    pub rules: Vec<(String, Access)>,
+    /// `auth.reach`: how far from us feeds are exchanged at most, in hops; `None` to leave it to the preset.
+    pub reach: Option<u8>,
+    /// `auth.rooms`: servers that may keep a connection whatever the preset says, beside those in `seeds`.
+    pub rooms: Vec<FeedId>,
+}
+
+impl Config {
+    /// The policy that these settings make.
+    ///
+    /// # Errors
+    /// A rule in [`Auth::rules`] that there isn't, or that can't be given away.
+    pub fn policy(&self) -> Result<Policy, PolicyError> {
+        let mut policy = Policy::new(self.auth.preset, self.friends.hops, self.blobs.max);
+        for (rule, access) in &self.auth.rules {
+            policy.set(rule, *access)?;
+        }
+        if self.auth.reach.is_some() {
+            policy.set_reach(self.auth.reach);
+        }
+        Ok(policy)
+    }
+}
+
+pub(super) fn read_auth(
+    config: &mut Config,
+    root: &Section<'_>,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), ConfigError> {
+    let section = root.section("auth")?;
+    let presets = Preset::ALL.map(Preset::name).join(", ");
+    if let Some(preset) = section.parsed("preset", &format!("one of {presets}"), Preset::from_name)? {
+        config.auth.preset = preset;
+    }
+    let reach = section.integer("reach", 0, MAX_HOPS.into())?;
+    config.auth.reach = reach.and_then(|hops| u8::try_from(hops).ok()).or(config.auth.reach);
+    if let Some(rooms) = section.parsed_list("rooms", "feed ids, @….ed25519", |text| text.parse().ok())? {
+        config.auth.rooms = rooms;
+    }
+    // Tried out as it is read, so that what is wrong is told with its place.
+    let mut policy = Policy::new(config.auth.preset, config.friends.hops, config.blobs.max);
+    for leaf in section.leaves("rules", "a role, or a list of roles")? {
+        let wrong = |message: String| ConfigError::Rule { place: leaf.place.clone(), key: leaf.key.clone(), message };
+        // On the command line a list is a text.
+        let names = leaf.texts.iter().flat_map(|text| text.split(',')).map(str::trim);
+        let access = Access::from_names(names).map_err(|error| wrong(error.to_string()))?;
+        policy.set(&leaf.name, access).map_err(|error| wrong(error.to_string()))?;
+        config.auth.rules.push((leaf.name, access));
+    }
+    section.finish(warnings);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::config::{Config, ConfigError, Loaded, Sources};
+
+    fn load(text: &str, options: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("config"), text).unwrap();
+        let options = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Config::load(&Sources { path: Some(directory.path().to_path_buf()), options, ..Sources::default() })
+    }
+
+    fn error(text: &str) -> String {
+        let error = load(text, &[]).unwrap_err().to_string();
+        error.rsplit_once("/config:").unwrap().1.to_owned()
+    }
+
+    #[test]
+    fn a_preset_and_changes_of_it_make_the_policy() {
+        let config = load(
+            r#"{"auth": {"preset": "friends only", "reach": 2,
+                "rules": {"blobs.get": "friend", "connect": ["stranger", "guest"], "gossip": {"ping": "master"}}}}"#,
+            &[("auth.rules.blobs.has", "followed, room"), ("auth.rules.over.rtc", "friend")],
+        );
+        let policy = config.unwrap().config.policy().unwrap();
+        assert_eq!(policy.preset().name(), "friends only");
+        assert_eq!(policy.reach(), 2);
+        for (rule, access) in [
+            ("blobs.get", "friend"),
+            ("connect", "stranger and guest"),
+            ("gossip.ping", "master"),
+            ("blobs.has", "followed and room"),
+            ("over.rtc", "friend"),
+            ("blobs.changes", "friend"),
+        ] {
+            assert_eq!(policy.access(rule).unwrap().to_string(), access, "{rule}");
+        }
+        let untouched = load("{}", &[]).unwrap().config;
+        assert_eq!(untouched.policy().unwrap().preset().name(), "default");
+    }
+
+    #[test]
+    fn what_nobody_knows_is_an_error_with_its_line_and_what_is_known() {
+        assert_eq!(
+            error("{\"auth\": {\n  \"preset\": \"freinds\"}}"),
+            "2:3: auth.preset must be one of default, open pub, friends only, private, found the text \"freinds\""
+        );
+        let rule = error("{\"auth\": {\n\n \"rules\": {\"blobs.got\": \"friend\"}}}");
+        assert!(
+            rule.starts_with("3:12: auth.rules.blobs.got: there is no rule \"blobs.got\": known are dial,"),
+            "{rule}"
+        );
+        let role = error(r#"{"auth": {"rules": {"blobs.get": ["friend", "fiend"]}}}"#);
+        assert!(role.contains("auth.rules.blobs.get: there is no role \"fiend\": known are guest, room, "), "{role}");
+        let wide = error(r#"{"auth": {"rules": {"private.read": "friend"}}}"#);
+        assert!(wide.contains("auth.rules.private.read: private.read can't be given to friend"), "{wide}");
+        let kind = error(r#"{"auth": {"rules": {"blobs.get": 3}}}"#);
+        assert!(kind.contains("auth.rules.blobs.get must be a role, or a list of roles, found the number 3"), "{kind}");
+        let many = error(r#"{"auth": {"rules": "friend"}}"#);
+        assert!(many.contains("auth.rules must be an object"), "{many}");
+    }
+}
