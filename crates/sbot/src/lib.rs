@@ -3,6 +3,7 @@
 //! The program is [`cli::main`]. A program with a node in it builds a [`Config`] and calls [`Node::start`].
 
 pub mod api;
+mod blobbing;
 pub mod cli;
 pub mod config;
 mod content;

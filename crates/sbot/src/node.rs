@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::api::{self, Caller, Context};
+use crate::blobbing::BlobRules;
 use crate::config::secret::SecretFileError;
 use crate::config::{Config, manifest};
 use crate::discovering::{self, Discovering};
@@ -182,7 +183,9 @@ impl Serve for PeerServer {
             let dialed = connection.direction == sbot_multiserver::Direction::Dialed;
             let caller = shared.caller(&connection);
             let registry = Arc::clone(&shared.registry);
+            let visit = shared.context.blobs.arrived(caller.id);
             let peer = Session::spawn(connection.read, connection.write, registry, caller, Limits::REMOTE);
+            let blobs = tokio::spawn(visit.listen(peer.clone()));
             // The peer manager may have given the connection up meanwhile; then it closes it.
             let _ = opened.send(peer.clone());
             let pings = dialed.then(|| {
@@ -190,6 +193,7 @@ impl Serve for PeerServer {
                 tokio::spawn(heartbeat::ping(peer.clone(), clock, shared.ping))
             });
             let why = shared.replicating.serve(caller, peer, dialed).await;
+            blobs.abort();
             if let Some(pings) = pings {
                 pings.abort();
             }
@@ -318,6 +322,8 @@ impl Node {
 
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&social).follow());
+        shared.context.blobs.decide_by(Arc::new(BlobRules::new(&shared.context)));
+        tasks.spawn(Arc::clone(&shared.context.blobs).run());
         tasks.spawn(Arc::clone(&peers).run());
         tasks.spawn(Arc::clone(&peers).keep_saved());
         tasks.spawn(Arc::clone(&peers).watch(
@@ -410,6 +416,7 @@ impl Node {
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
         self.replicating.save().await;
         self.peers.save().await;
+        self.shared.context.blobs.save().await;
         self.tasks.shutdown().await;
         Arc::clone(&self.peers).finish_recording().await;
         let saves = self.saves;

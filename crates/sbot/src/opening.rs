@@ -43,7 +43,7 @@ impl Opened {
         crate::config::secret::create_directory(&config.path)
             .map_err(|source| StartError::Directory { path: config.path.clone(), source })?;
         let keys = config.identity()?;
-        let options = StoreOptions { hmac: config.caps.sign, clock, ..StoreOptions::default() };
+        let options = StoreOptions { hmac: config.caps.sign, clock: Arc::clone(&clock), ..StoreOptions::default() };
         let mut told = 0;
         let store = Store::open(&config.store_path(), options, &mut |progress| {
             let percent = progress.done * 100 / progress.total.max(1);
@@ -54,12 +54,13 @@ impl Opened {
         })?;
         let saves = open_saves(&config.path.join("state.redb"))?;
         import_files(&config.path, &saves, keys.id());
-        let blobs = Arc::new(Blobs::new(BlobStore::open(&config.path.join("blobs"), config.blobs.max)?));
+        let saves = Arc::new(saves);
+        let blobs = BlobStore::open(&config.path.join("blobs"), config.blobs.max)?;
+        let blobs = Blobs::open(blobs, &config.blobs, Some(Arc::clone(&saves)), clock);
         let readable = config.path.join("readable");
         let boxes = Arc::new(Boxes::new(keys.clone(), store.clone(), Some(readable)));
         let hops = i32::from(config.friends.hops);
         let social = Social::load(store.clone(), Arc::clone(&boxes), keys.id(), hops)?;
-        let saves = Arc::new(saves);
         let given = Arc::new(Given::load(Arc::clone(&saves)));
         Ok(Opened { keys, store, saves, boxes, social, blobs, given })
     }

@@ -18,6 +18,7 @@ use sbot_feed::BlobId;
 use sha2::{Digest, Sha256};
 use tokio::sync::broadcast;
 
+use crate::blob_file::{BlobFile, Verified};
 use crate::error::StoreError;
 
 /// Additions that a slow subscriber may be behind before it misses some.
@@ -50,6 +51,7 @@ struct Inner {
     max: u64,
     next: AtomicU64,
     added: broadcast::Sender<BlobMeta>,
+    verified: Verified,
 }
 
 impl BlobStore {
@@ -67,7 +69,8 @@ impl BlobStore {
         }
         fs::create_dir_all(&tmp).map_err(|error| StoreError::io("can't make", &tmp, error))?;
         let (added, _) = broadcast::channel(BACKLOG);
-        Ok(BlobStore { inner: Arc::new(Inner { dir: dir.to_owned(), max, next: AtomicU64::new(0), added }) })
+        let (dir, next) = (dir.to_owned(), AtomicU64::new(0));
+        Ok(BlobStore { inner: Arc::new(Inner { dir, max, next, added, verified: Verified::default() }) })
     }
 
     /// Where a blob's bytes lie.
@@ -155,6 +158,15 @@ impl BlobStore {
         let mut bytes = vec![0; length as usize];
         file.read_exact_at(&mut bytes, range.start).map_err(cant_read)?;
         Ok(Some(bytes.into()))
+    }
+
+    /// Opens a blob whose bytes are those of its name; `None` if it isn't here. They are read through for that once for
+    /// each state of the file, which its length and times tell; a blob that was added since the start isn't.
+    ///
+    /// # Errors
+    /// [`StoreError::BlobDamaged`] if they aren't: the file is deleted then. [`StoreError::Io`].
+    pub fn open_blob(&self, id: &BlobId) -> Result<Option<BlobFile>, StoreError> {
+        BlobFile::open(*id, &self.path(id), &self.inner.verified)
     }
 
     /// All blobs, by id in hex.
@@ -252,25 +264,49 @@ impl Adding {
         Ok(())
     }
 
+    /// How many bytes there are.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Stores the blob under its hash, on disk before this answers, and tells the subscribers.
     ///
     /// # Errors
     /// [`StoreError::BlobMismatch`] if it isn't what was `expected`, [`StoreError::Io`]. Then nothing is stored.
-    pub fn finish(mut self, expected: Option<&BlobId>) -> Result<BlobId, StoreError> {
+    pub fn finish(self, expected: Option<&BlobId>) -> Result<BlobId, StoreError> {
+        self.store_as(expected, true)
+    }
+
+    /// As [`Adding::finish`], without waiting for the disk: for what can be fetched again. A file that a power failure
+    /// leaves unwritten is noticed by [`BlobStore::open_blob`].
+    ///
+    /// # Errors
+    /// As [`Adding::finish`].
+    pub fn finish_fetched(self, expected: &BlobId) -> Result<BlobId, StoreError> {
+        self.store_as(Some(expected), false)
+    }
+
+    fn store_as(mut self, expected: Option<&BlobId>, sync: bool) -> Result<BlobId, StoreError> {
         let found = BlobId(std::mem::take(&mut self.hash).finalize().into());
         if let Some(expected) = expected.filter(|expected| **expected != found) {
             return Err(StoreError::BlobMismatch { expected: *expected, found });
         }
         let path = self.store.path(&found);
         let cant_store = |error| StoreError::io("can't store", &path, error);
-        self.file.sync_data().map_err(cant_store)?;
+        if sync {
+            self.file.sync_data().map_err(cant_store)?;
+        }
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(cant_store)?;
             fs::rename(&self.path, &path).map_err(cant_store)?;
             self.moved = true;
-            File::open(parent).and_then(|dir| dir.sync_all()).map_err(cant_store)?;
+            if sync {
+                File::open(parent).and_then(|dir| dir.sync_all()).map_err(cant_store)?;
+            }
         }
         let meta = self.file.metadata().map_err(cant_store)?;
+        self.store.inner.verified.remember(found, &meta);
         // Nobody listening is no error.
         let _ = self.store.inner.added.send(meta_of(found, &meta));
         Ok(found)

@@ -46,6 +46,9 @@ pub enum StoreError {
         /// What came.
         found: BlobId,
     },
+    /// A blob's file doesn't hold the blob any more.
+    #[error("the file of the blob {0} was damaged on this disk: it was deleted, and has to be fetched again")]
+    BlobDamaged(BlobId),
     /// A blob is longer than allowed.
     #[error("the blob is longer than {limit} bytes")]
     BlobTooLong {

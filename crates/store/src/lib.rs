@@ -14,6 +14,7 @@
 //!
 //! [`BlobStore`] holds blobs by their hash, in ssb-blobs' layout.
 
+mod blob_file;
 mod blobs;
 mod checkpoint;
 mod claimed;
@@ -34,6 +35,7 @@ mod syncing;
 mod transfer;
 mod writer;
 
+pub use blob_file::BlobFile;
 pub use blobs::{Adding, BlobMeta, BlobStore};
 pub use clock::Clock;
 pub use error::{Refusal, StoreError};

@@ -75,6 +75,7 @@ exports.promise = run => new Promise((resolve, reject) => run((err, value) => er
 exports.commands = peer => {
   const { promise } = exports
   const clock = () => promise(cb => peer.getVectorClock(cb))
+  const slices = []
   return {
     // number of messages
     total: async () => Object.values(await clock()).reduce((a, b) => a + b, 0),
@@ -89,6 +90,44 @@ exports.commands = peer => {
     },
     publish: async ({ content }) => (await promise(cb => peer.publish(content, cb))).key,
     has: ({ message }) => promise(cb => peer.get(message, err => cb(null, !err))),
-    memory: () => Math.round(process.resourceUsage().maxRSS / 1024)
+    memory: () => Math.round(process.resourceUsage().maxRSS / 1024),
+    // stores so many bytes, a pattern that `seed` names; the blob's id
+    addBlob: ({ size, seed }) => promise(cb => {
+      const bytes = Buffer.alloc(size, seed)
+      let at = 0
+      peer.blobs.add(cb)((end, cb) => {
+        if (end || at >= size) return cb(end || true)
+        cb(null, bytes.slice(at, at += 65536))
+      })
+    }),
+    // begins to look for blobs; errors only show in that they don't come
+    wantBlobs: ({ ids }) => ids.forEach(id => peer.blobs.want(id, () => {})),
+    // how many of these blobs are there; not by `has`, which would be taken for a remote peer's and count as a want
+    countBlobs: ({ ids }) => promise(cb => peer.blobs.size(ids, cb)).then(sizes => sizes.filter(size => size !== null).length),
+    // the size of a blob, null if it isn't there
+    sizeOfBlob: ({ blob }) => promise(cb => peer.blobs.size(blob, cb)),
+    pushBlob: ({ blob }) => promise(cb => peer.blobs.push(blob, cb)),
+    // sends no more than the first `bytes` of any blob from now on, and then nothing
+    stallBlobs: ({ bytes }) => {
+      peer.blobs.get.hook(function (fn, args) {
+        const read = fn.apply(this, args)
+        let sent = 0
+        return (end, cb) => {
+          if (!end && sent >= bytes) return
+          read(end, (end, data) => {
+            if (data) sent += data.length
+            cb(end, data)
+          })
+        }
+      })
+    },
+    // collects where the slices begin that are asked for from now on
+    watchSlices: () => {
+      peer.blobs.getSlice.hook(function (fn, args) {
+        slices.push(args[0].start)
+        return fn.apply(this, args)
+      })
+    },
+    slices: () => slices
   }
 }

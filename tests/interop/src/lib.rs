@@ -7,6 +7,7 @@
 //! What is costly to make, packages, logs and the databases that JavaScript builds of them, is kept below the target
 //! directory and made anew when the scripts in `js/` change.
 
+pub mod blobs;
 mod calls;
 mod child;
 mod install;

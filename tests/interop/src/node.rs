@@ -175,6 +175,30 @@ impl SbotNode {
         })
     }
 
+    /// Calls an async method and doesn't wait for the answer.
+    pub fn begin(&self, method: &'static str, args: Value) {
+        let peer = self.peer.clone();
+        self.runtime.spawn(async move { peer.call(method, &args).await });
+    }
+
+    /// Sends a stream to a sink, in pieces of 64 KiB, and waits for its end.
+    ///
+    /// # Errors
+    /// Its error.
+    pub fn sink(&self, method: &str, args: Value, bytes: &[u8]) -> Result<()> {
+        self.runtime.block_on(async {
+            let mut sink = self.peer.sink(method, &args).await?;
+            for piece in bytes.chunks(1 << 16) {
+                // what went wrong is told by the end
+                if sink.send(Body::Binary(piece.to_vec().into())).await.is_err() {
+                    break;
+                }
+            }
+            tokio::time::timeout(ANSWER, sink.end()).await.with_context(|| self.trouble(method))??;
+            Ok(())
+        })
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.process.child.id()

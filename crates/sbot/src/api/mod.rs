@@ -36,14 +36,15 @@ use sbot_rpc::{Body, CallError, Registry, RpcError};
 use sbot_store::{Store, StoreError};
 use serde::Serialize;
 
-pub use crate::gate::Caller;
-pub use blobs::Blobs;
+pub(crate) use args::truthy as is_truthy;
 pub use failure::Failure;
 pub use info::Addresses;
 pub use invite::{Invites, Wish};
 pub use peers::{Durations, Entry, Peer, PeerChange, PeerChangeKind, PeerState, Peers, Pending, Pool};
 pub use replicate::{PeerStatus, Progress, Replicating, Replication};
 
+pub use crate::blobbing::{BlobGate, Blobs};
+pub use crate::gate::Caller;
 use crate::gate::Gate;
 use crate::private::Boxes;
 use crate::publish::{Clock, Publisher};

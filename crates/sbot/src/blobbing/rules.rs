@@ -1,0 +1,39 @@
+//! What the policy says of blobs.
+
+use std::sync::Arc;
+
+use sbot_feed::{BlobId, FeedId};
+use sbot_store::BlobStore;
+
+use super::BlobGate;
+use crate::api::Context;
+use crate::gate::Gate;
+
+/// The rules `blobs.serve`, `blobs.large`, `blobs.passOn` and `blobs.tellWants`.
+pub(crate) struct BlobRules {
+    gate: Arc<Gate>,
+    store: BlobStore,
+}
+
+impl BlobRules {
+    pub(crate) fn new(context: &Context) -> Self {
+        Self { gate: Arc::clone(&context.gate), store: context.blobs.store().clone() }
+    }
+}
+
+impl BlobGate for BlobRules {
+    fn may_have(&self, peer: &FeedId, blob: &BlobId) -> bool {
+        // Most policies give large blobs to whom they give any; only the others need a look at the disk.
+        self.gate.serves_blob(peer, 0)
+            && (self.gate.serves_blob(peer, u64::MAX)
+                || matches!(self.store.size(blob), Ok(Some(size)) if self.gate.serves_blob(peer, size)))
+    }
+
+    fn may_pass_on(&self, peer: &FeedId, _: &BlobId, _: u32) -> bool {
+        self.gate.passes_wants_on(peer)
+    }
+
+    fn may_be_asked(&self, peer: &FeedId, _: &BlobId, _: bool) -> bool {
+        self.gate.tells_wants(peer)
+    }
+}
