@@ -8,6 +8,8 @@
 //! Facts make a [`Role`]; [`RULES`] says which role each thing takes in which [`Preset`]. [`Policy::matrix`] shows all of it
 //! as a table, which `docs/authorisation.md` repeats.
 //!
+//! What a peer may cost is counted by [`Accounts`].
+//!
 //! The preset `default` is ssb-server 16: the owner may do all, everybody else what its plugins list under
 //! `permissions.anonymous.allow` (secret-stack `core.js`), and blocked peers nothing (ssb-friends, `auth` hook).
 //!
@@ -15,6 +17,7 @@
 
 mod access;
 mod asker;
+mod budget;
 mod decision;
 mod matrix;
 mod policy;
@@ -26,6 +29,7 @@ mod tests;
 
 pub use access::{Access, AccessError};
 pub use asker::{Asker, Came};
+pub use budget::{Accounts, Allowance, Budgets, Cost, MOST_ACCOUNTS, Over, Spent};
 pub use decision::{Decision, Fact};
 pub use matrix::{COLUMNS, Matrix, Row};
 pub use policy::{Policy, PolicyError};

@@ -4,8 +4,7 @@ use std::fmt;
 
 use sbot_feed::FeedId;
 
-use crate::rules::{CONNECT, DIAL, LARGE, PASS_ON, REPLICATE, SERVE, TELL};
-use crate::{About, Asker, Came, Feed, Policy, Question, Role};
+use crate::{About, Asker, Came, Policy, Question, Role};
 
 /// The roles in the order of the table's columns.
 pub const COLUMNS: [Role; 9] = Role::ALL;
@@ -37,29 +36,10 @@ impl Policy {
     }
 
     fn role_may(&self, role: Role, rule: &str) -> bool {
-        let mut asker = example(role);
-        let question = match rule {
-            DIAL => Question::Dial,
-            CONNECT => {
-                asker.came = if role == Role::Owner { Came::Socket } else { Came::Unknown };
-                Question::Connect
-            }
-            REPLICATE => Question::Replicate(Feed::OURS),
-            SERVE => Question::ServeBlob { size: 0 },
-            LARGE => Question::ServeBlob { size: u64::MAX },
-            TELL => Question::TellWants,
-            PASS_ON => Question::PassWantOn,
-            way => match Came::ALL.into_iter().find(|came| came.rule() == Some(way)) {
-                Some(came) => {
-                    if role != Role::Owner {
-                        asker.came = came;
-                    }
-                    Question::Connect
-                }
-                None => Question::Call { method: rule, about: About::NOTHING },
-            },
-        };
-        self.decide(&asker, &question).is_allowed()
+        let (question, way) = Question::of_rule(rule, About::NOTHING);
+        let asker = example(role);
+        let came = if asker.came == Came::Socket { Came::Socket } else { way.unwrap_or(Came::Unknown) };
+        self.decide(&Asker { came, ..asker }, &question).is_allowed()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::decision::Facts;
-use crate::rules::{CONNECT, DIAL, LARGE, PASS_ON, REPLICATE, SERVE, TELL};
+use crate::rules::{CONNECT, DIAL, EXCHANGE, LARGE, PASS_ON, SERVE, TELL};
 use crate::{Access, Asker, Decision, Fact, Feed, Preset, Question, RULES, Role, Rule};
 
 /// Why a policy can't be changed in some way.
@@ -226,7 +226,7 @@ impl Case<'_> {
     }
 
     fn replicate(&mut self, feed: Feed) -> Decision {
-        let exchange = self.by_rule(REPLICATE);
+        let exchange = self.by_rule(EXCHANGE);
         if !exchange.is_allowed() || self.role.acts_for_us() {
             return exchange;
         }
@@ -238,11 +238,11 @@ impl Case<'_> {
         let Some(reach) = self.policy.reach.map(i32::from) else { return exchange };
         if feed.requested {
             self.facts.add(Fact::Requested);
-            return self.by_rule(REPLICATE);
+            return self.by_rule(EXCHANGE);
         }
         self.facts.add(Fact::FeedHops { hops: feed.hops, reach });
         if feed.hops.is_some_and(|hops| (0..=reach).contains(&hops)) {
-            return self.by_rule(REPLICATE);
+            return self.by_rule(EXCHANGE);
         }
         self.fixed(false, "reach", "feeds further away than auth.reach are not exchanged")
     }

@@ -1,5 +1,8 @@
 //! What is asked.
 
+use crate::Came;
+use crate::rules::{CONNECT, DIAL, EXCHANGE, LARGE, PASS_ON, SERVE, TELL};
+
 /// What is asked about an [`crate::Asker`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question<'a> {
@@ -25,6 +28,31 @@ pub enum Question<'a> {
     TellWants,
     /// May we look for a blob because it wants it?
     PassWantOn,
+}
+
+impl<'a> Question<'a> {
+    /// What the rule with this name answers; a call of a method if it is none of the others. For a rule about a way of
+    /// coming, also that way.
+    #[must_use]
+    pub fn of_rule(name: &'a str, about: About) -> (Question<'a>, Option<Came>) {
+        let question = match name {
+            DIAL => Question::Dial,
+            CONNECT => Question::Connect,
+            EXCHANGE => Question::Replicate(about.feed.unwrap_or(Feed::OURS)),
+            SERVE => Question::ServeBlob { size: about.blob.unwrap_or(0) },
+            LARGE => Question::ServeBlob { size: about.blob.unwrap_or(u64::MAX) },
+            TELL => Question::TellWants,
+            PASS_ON => Question::PassWantOn,
+            way => {
+                let way = Came::ALL.into_iter().find(|came| came.rule() == Some(way));
+                return match way {
+                    Some(_) => (Question::Connect, way),
+                    None => (Question::Call { method: name, about }, None),
+                };
+            }
+        };
+        (question, None)
+    }
 }
 
 /// What a call's arguments name, as far as it matters.

@@ -164,7 +164,7 @@ pub(crate) const DIAL: &str = "dial";
 /// Connecting.
 pub(crate) const CONNECT: &str = "connect";
 /// Exchanging a feed.
-pub(crate) const REPLICATE: &str = "feeds.exchange";
+pub(crate) const EXCHANGE: &str = "feeds.exchange";
 /// Giving away a blob.
 pub(crate) const SERVE: &str = "blobs.serve";
 /// Giving away a blob larger than what we fetch.
@@ -183,7 +183,7 @@ pub const RULES: &[Rule] = &[
     matter("over.rtc", Class::Way, WAY),
     matter("over.tunnel", Class::Way, WAY),
     matter("over.onion", Class::Way, WAY),
-    matter(REPLICATE, Class::Exchange, "with whom feeds are exchanged"),
+    matter(EXCHANGE, Class::Exchange, "with whom feeds are exchanged"),
     matter(SERVE, Class::Exchange, "who gets blobs"),
     matter(LARGE, Class::Large, "who gets blobs larger than blobs.max"),
     matter(TELL, Class::Favour, "who learns which blobs we look for"),
@@ -210,6 +210,8 @@ pub const RULES: &[Rule] = &[
     rule("multiserver.address", Class::Own, SERVER),
     rule("multiserver.parse", Class::Own, SERVER),
     rule("auth", Class::Own, SERVER),
+    rule("authorisation.explain", Class::Secret, GRAPH),
+    rule("authorisation.table", Class::Own, SERVER),
     rule("status", Class::Own, SERVER),
     rule("progress", Class::Own, SERVER),
     rule("help", Class::Own, SERVER),

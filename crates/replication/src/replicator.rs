@@ -260,7 +260,7 @@ impl Replicator {
             (blocking && *author == self.0.own).then(|| core.sessions.get(peer).cloned()).flatten()
         });
         if let Some(session) = session {
-            session.peer.close("client is blocked");
+            session.peer.dismiss("client is blocked");
         }
     }
 

@@ -7,7 +7,7 @@
 //! [`codec`] (packets) and [`streams`] (which calls are open) do no IO. Around them, one task reads, one writes, and each
 //! call has its own. Every queue is bounded ([`Limits`]): the reader waits for streams that are not read, senders wait for
 //! the socket, and a peer that asks without reading the answers is no longer read. mux-rpc can't hold back one stream
-//! alone: while one is full, everything behind it waits.
+//! alone: while one is full, everything behind it waits. A [`Meter`] can slow a connection down, or end it.
 //!
 //! Source: packet-stream-codec, packet-stream and muxrpc, as ssb-server 16 and secret-stack 6 use them.
 
@@ -16,6 +16,7 @@ pub mod codec;
 mod ends;
 mod error;
 mod manifest;
+mod meter;
 mod outbox;
 mod peer;
 mod pipe;
@@ -31,6 +32,7 @@ pub use codec::Body;
 pub use ends::{Inlet, Outlet, Sink, Source};
 pub use error::{CallError, RpcError};
 pub use manifest::Manifest;
+pub use meter::{Meter, Pace};
 pub use peer::{Counters, Peer};
 pub use registry::{Call, Kind, Registry};
 pub use session::{Limits, Session};

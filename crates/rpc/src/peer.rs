@@ -144,6 +144,11 @@ impl Peer {
         self.shared.close(why);
     }
 
+    /// As [`Peer::close`], and the other side is told why: its calls that are open, and ours, end with `why` as error.
+    pub fn dismiss(&self, why: &str) {
+        self.shared.dismiss(why);
+    }
+
     /// How much went over this connection.
     pub fn counters(&self) -> Counters {
         self.shared.counters()

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use crate::codec::{self, Body, Decoded, Packet};
 use crate::ends::{Inlet, Outlet};
 use crate::error::RpcError;
+use crate::meter::{Meter, keep_pace};
 use crate::registry::{Handler, Registry, Work};
 use crate::shared::Shared;
 use crate::streams::{Event, Key};
@@ -44,11 +45,20 @@ pub(crate) struct Reader<C> {
     /// The stream whose items are being collected.
     run: Option<Key>,
     items: VecDeque<Body>,
+    /// Calls since the meter was asked last.
+    called: u64,
+    meter: Option<Arc<dyn Meter>>,
 }
 
 impl<C: Clone + Send + Sync + 'static> Reader<C> {
-    pub(crate) fn new(shared: Arc<Shared>, registry: Arc<Registry<C>>, caller: C) -> Reader<C> {
-        Reader { shared, registry, caller, calls: JoinSet::new(), run: None, items: VecDeque::new() }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        registry: Arc<Registry<C>>,
+        caller: C,
+        meter: Option<Arc<dyn Meter>>,
+    ) -> Reader<C> {
+        let calls = JoinSet::new();
+        Reader { shared, registry, caller, calls, run: None, items: VecDeque::new(), called: 0, meter }
     }
 
     /// Reads until the connection is done; says why it is.
@@ -61,14 +71,13 @@ impl<C: Clone + Send + Sync + 'static> Reader<C> {
                 // Only to let go of it.
                 Some(_) = self.calls.join_next() => continue,
             };
-            match count {
+            let count = match count {
                 Ok(0) if input.is_empty() => return "the other side hung up".into(),
                 Ok(0) => return "the other side hung up in the middle of a packet".into(),
-                Ok(count) => {
-                    self.shared.bytes_in.fetch_add(count as u64, Ordering::Relaxed);
-                }
+                Ok(count) => count as u64,
                 Err(error) => return format!("can't read: {error}"),
-            }
+            };
+            self.shared.bytes_in.fetch_add(count, Ordering::Relaxed);
             let mut long = false;
             loop {
                 match codec::decode(&mut input, self.shared.limits.max_body) {
@@ -90,10 +99,21 @@ impl<C: Clone + Send + Sync + 'static> Reader<C> {
                 // What comes next shall not keep the long body's memory.
                 input = BytesMut::from(&input[..]);
             }
+            if let Err(why) = self.keep_pace(count).await {
+                self.shared.dismiss(&why);
+                return why;
+            }
             if timeout(STALL, self.shared.outbox.settle()).await.is_err() {
                 return "the other side asks for too much and doesn't read the answers".into();
             }
         }
+    }
+
+    /// Goes on reading only as fast as the meter says.
+    async fn keep_pace(&mut self, bytes: u64) -> Result<(), String> {
+        let called = std::mem::take(&mut self.called);
+        let Some(meter) = &self.meter else { return Ok(()) };
+        keep_pace(|first| if first { meter.read(bytes, called) } else { meter.read(0, 0) }).await
     }
 
     /// Hands the collected items to their stream, waiting for room there.
@@ -128,6 +148,7 @@ impl<C: Clone + Send + Sync + 'static> Reader<C> {
             Event::Request(key, body) => self.call(key, body, false),
             Event::Open(key, body) => self.call(key, body, true),
             Event::Refused { key, stream } => {
+                self.called += 1;
                 let error = RpcError::new(format!(
                     "too many requests: no more than {} may be open, of {} bytes in all",
                     self.shared.limits.max_requests, self.shared.limits.max_request_bytes
@@ -139,6 +160,7 @@ impl<C: Clone + Send + Sync + 'static> Reader<C> {
     }
 
     fn call(&mut self, key: Key, body: Body, is_stream: bool) {
+        self.called += 1;
         let found = catch_unwind(AssertUnwindSafe(|| {
             self.registry
                 .look_up(self.caller.clone(), &own(body), is_stream)

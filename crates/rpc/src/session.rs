@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
+use crate::meter::{Meter, keep_pace};
 use crate::outbox::HIGH_WATER;
 use crate::peer::Peer;
 use crate::reader::Reader;
@@ -74,15 +75,38 @@ impl Session {
     ///
     /// The connection lives on when the handle is dropped; [`Peer::close`] ends it. Needs a tokio runtime with time.
     pub fn spawn<C: Clone + Send + Sync + 'static>(
-        mut read: impl AsyncRead + Send + Unpin + 'static,
+        read: impl AsyncRead + Send + Unpin + 'static,
         write: impl AsyncWrite + Send + Unpin + 'static,
         registry: Arc<Registry<C>>,
         caller: C,
         limits: Limits,
     ) -> Peer {
+        Self::start(read, write, registry, caller, limits, None)
+    }
+
+    /// As [`Session::spawn`], only as fast as `meter` says.
+    pub fn spawn_metered<C: Clone + Send + Sync + 'static>(
+        read: impl AsyncRead + Send + Unpin + 'static,
+        write: impl AsyncWrite + Send + Unpin + 'static,
+        registry: Arc<Registry<C>>,
+        caller: C,
+        limits: Limits,
+        meter: Arc<dyn Meter>,
+    ) -> Peer {
+        Self::start(read, write, registry, caller, limits, Some(meter))
+    }
+
+    fn start<C: Clone + Send + Sync + 'static>(
+        mut read: impl AsyncRead + Send + Unpin + 'static,
+        write: impl AsyncWrite + Send + Unpin + 'static,
+        registry: Arc<Registry<C>>,
+        caller: C,
+        limits: Limits,
+        meter: Option<Arc<dyn Meter>>,
+    ) -> Peer {
         let shared = Arc::new(Shared::new(limits));
-        let mut writer = tokio::spawn(write_all(Arc::clone(&shared), write));
-        let mut reader = Reader::new(Arc::clone(&shared), registry, caller);
+        let mut writer = tokio::spawn(write_all(Arc::clone(&shared), write, meter.clone()));
+        let mut reader = Reader::new(Arc::clone(&shared), registry, caller, meter);
         let gone = Gone(Arc::clone(&shared));
         tokio::spawn(async move {
             let shared = &gone.0;
@@ -128,7 +152,8 @@ async fn discard(read: &mut (impl AsyncRead + Unpin)) {
     }
 }
 
-async fn write_all(shared: Arc<Shared>, mut write: impl AsyncWrite + Unpin) {
+async fn write_all(shared: Arc<Shared>, mut write: impl AsyncWrite + Unpin, meter: Option<Arc<dyn Meter>>) {
+    let mut ended = shared.ended();
     let mut buffer = BytesMut::new();
     while let Some(full) = shared.outbox.take(buffer).await {
         let written = async {
@@ -139,7 +164,16 @@ async fn write_all(shared: Arc<Shared>, mut write: impl AsyncWrite + Unpin) {
             shared.close(&format!("can't write: {error}"));
             break;
         }
-        shared.bytes_out.fetch_add(full.len() as u64, Ordering::Relaxed);
+        let bytes = full.len() as u64;
+        shared.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(meter) = &meter {
+            let paced = keep_pace(|first| meter.wrote(if first { bytes } else { 0 }));
+            tokio::select! {
+                paced = paced => if let Err(why) = paced { shared.dismiss(&why) },
+                // What is left goes out at once.
+                _ = ended.wait_for(Option::is_some) => {}
+            }
+        }
         buffer = full;
         buffer.clear();
         // A burst leaves a large buffer behind; small talk needs none.

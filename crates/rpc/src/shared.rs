@@ -232,6 +232,25 @@ impl Shared {
         stream.end(Err(RpcError::new(why)));
     }
 
+    /// Closes the connection, and tells the other side why: everything that it waits for ends with that error.
+    pub(crate) fn dismiss(&self, why: &str) {
+        let unended = {
+            let table = self.table.lock();
+            for open in table.waiting.values() {
+                if let Waiting::Stream(stream) = open {
+                    // No items behind the end.
+                    stream.close();
+                }
+            }
+            if table.closed { Vec::new() } else { table.streams.unended() }
+        };
+        let error = RpcError::new(why);
+        for (key, stream) in unended {
+            self.finish(key, Packet { request: key, stream, end: true, body: error.body() }, false);
+        }
+        self.close(why);
+    }
+
     /// Closes the connection: everything open fails, and its tasks end. The first reason counts.
     pub(crate) fn close(&self, why: &str) {
         self.ended.send_if_modified(|ended| {

@@ -82,6 +82,12 @@ impl Streams {
         self.open.is_empty()
     }
 
+    /// What we have yet to end: streams both ways, and lone requests of theirs. Each key, and whether it is a stream.
+    pub fn unended(&self) -> Vec<(Key, bool)> {
+        let open = self.open.iter().filter(|(key, open)| !open.we_ended && (open.stream || **key < 0));
+        open.map(|(key, open)| (*key, open.stream)).collect()
+    }
+
     /// Opens a request of ours.
     pub fn start(&mut self, stream: bool) -> Key {
         loop {

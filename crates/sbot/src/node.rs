@@ -140,6 +140,8 @@ struct Shared {
     /// Sessions that are none with peers: clients and guests.
     clients: Mutex<Vec<sbot_rpc::Peer>>,
     ping: Duration,
+    /// For peers.
+    limits: Limits,
 }
 
 impl Shared {
@@ -184,7 +186,12 @@ impl Serve for PeerServer {
             let caller = shared.caller(&connection);
             let registry = Arc::clone(&shared.registry);
             let visit = shared.context.blobs.arrived(caller.id);
-            let peer = Session::spawn(connection.read, connection.write, registry, caller, Limits::REMOTE);
+            let meter = shared.context.gate.meter(&caller);
+            let (read, write) = (connection.read, connection.write);
+            let peer = match meter {
+                Some(meter) => Session::spawn_metered(read, write, registry, caller, shared.limits, meter),
+                None => Session::spawn(read, write, registry, caller, Limits::REMOTE),
+            };
             let blobs = tokio::spawn(visit.listen(peer.clone()));
             // The peer manager may have given the connection up meanwhile; then it closes it.
             let _ = opened.send(peer.clone());
@@ -226,6 +233,7 @@ impl Node {
             let given = Arc::clone(&given);
             let gate = Gate::new(id, config.policy()?, Arc::clone(&social));
             let gate = gate.with_masters(config.masters.iter().copied()).with_rooms(rooms(&config));
+            let gate = gate.with_budgets(config.auth.budgets);
             Arc::new(gate.with_guests(move |key| given.knows(key)))
         };
 
@@ -310,6 +318,7 @@ impl Node {
             guests: Guests::default(),
             clients: Mutex::default(),
             ping: config.timers.ping,
+            limits: Limits { max_requests: config.auth.streams, ..Limits::REMOTE },
         });
         peers.serve_with(Arc::new(PeerServer(Arc::clone(&shared))));
         for endpoint in listener.endpoints() {

@@ -143,7 +143,7 @@ impl Replicating {
             why = &mut replicating => why,
             why = refused => {
                 // Its streams are open: there is no other way to end them.
-                peer.close(&why);
+                peer.dismiss(&why);
                 replicating.await
             }
         }

@@ -297,3 +297,39 @@ fn what_happened_to_peers_is_recorded_and_played_again() {
     assert!(wrong.code == Some(1) && wrong.err.contains("line "), "{}", wrong.err);
     assert_eq!(world.run(&["peers", "replay", world.file("none").to_str().unwrap()]).code, Some(1));
 }
+
+#[test]
+fn the_policy_is_shown_and_decisions_are_explained() {
+    let world = World::new();
+    let config = r#"{"auth": {"preset": "friends only", "rules": {"manifest": "stranger"}}}"#;
+    fs::write(world.file("config"), config).unwrap();
+    let server = world.serve();
+    let stranger = "@AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=.ed25519";
+    let told =
+        world.run(&["auth", "explain", stranger, "blobs.get", "&AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=.sha256"]);
+    assert_eq!(
+        told.ok(),
+        "refused\n  role stranger\n  rule blobs.get: friend (peers exchange blobs with it)\n  \
+         fact in whatever way it comes\n  fact no friend follows it (friends reach 3 hops)\n"
+    );
+    assert!(world.run(&["auth", "explain", stranger, "manifest"]).ok().starts_with("allowed\n"));
+    let all = world.run(&["auth", "explain", stranger]).ok();
+    assert!(all.starts_with("dial: refused\n") && all.contains("feeds.exchange: refused\n"), "{all}");
+    let table = world.run(&["auth", "table"]).ok();
+    let row = table.lines().find(|line| line.starts_with("blobs.get ")).unwrap();
+    let cells: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(cells[1..], ["-", "-", "-", "-", "-", "yes", "yes", "yes", "yes"]);
+    assert!(table.starts_with("preset friends only\n"), "{table}");
+    assert_eq!(world.run(&["--json", "auth", "table"]).json()[0]["preset"], "friends only");
+    assert_eq!(server.stop(), Some(0));
+    fs::write(world.file("config"), r#"{"auth": {"rules": {"blobs.git": "friend"}}}"#).unwrap();
+    let wrong = world.run(&["server"]);
+    assert_eq!(wrong.code, Some(2));
+    assert!(
+        wrong
+            .err
+            .contains("config:1:21: auth.rules.blobs.git: there is no rule \"blobs.git\" (did you mean blobs.get?)"),
+        "{}",
+        wrong.err
+    );
+}

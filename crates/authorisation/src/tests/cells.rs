@@ -41,7 +41,7 @@ const TABLE: &[(&str, [Cells; 4])] = &[
 
 /// What is the owner's alone, in every preset.
 const OWNERS: &str = "
-    address getAddress multiserver.address multiserver.parse auth status progress help friends.help gossip.help
+    address getAddress multiserver.address multiserver.parse auth authorisation.explain authorisation.table status progress help friends.help gossip.help
     replicate.help blobs.help createLogStream createFeedStream createUserStream createRawLogStream createSequenceStream
     messagesByType links latest latestSequence get getLatest getFeedState getVectorClock publish add createWriteStream
     sbot.import del invite.create invite.accept invite.help private.publish private.unbox private.read

@@ -1,5 +1,6 @@
 //! What each role may, and what holds whatever the facts are.
 
+mod budgets;
 mod cells;
 mod config;
 mod properties;

@@ -8,6 +8,7 @@
 //! ssb-ebt 5, ssb-gossip 1.1, ssb-blobs 1.2, ssb-invite 2.1) and for `private.*` ssb-private 1.1, for `conn.*` ssb-conn 6.
 
 mod args;
+mod authorisation;
 mod blobs;
 mod conn;
 mod cursor;
@@ -133,6 +134,7 @@ pub fn registry(ctx: &Arc<Context>, more: impl FnOnce(Registry<Caller>) -> Regis
         invite::register,
         blobs::register,
         import::register,
+        authorisation::register,
     ];
     for register in namespaces {
         registry = register(registry, ctx);

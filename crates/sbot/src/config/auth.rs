@@ -1,13 +1,20 @@
 //! Who may do what (`auth`): a preset, and what is changed of it.
 
-use sbot_authorisation::{Access, Policy, PolicyError, Preset};
+use sbot_authorisation::{Access, Allowance, Budgets, Policy, PolicyError, Preset, RULES};
 use sbot_feed::FeedId;
+use sbot_rpc::Limits;
 
-use super::layers::Section;
+use super::layers::{Section, nearest};
 use super::{Config, ConfigError, MAX_HOPS, Warning};
 
+/// Most of anything that a budget can be set to: no overflow is near.
+const MOST: u64 = 1 << 50;
+
+/// Most seconds of patience.
+const MOST_PATIENCE: u64 = 3_600;
+
 /// Who may do what (`auth`, a key of our own).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Auth {
     /// `auth.preset`: `default`, `open pub`, `friends only` or `private`.
     pub preset: Preset,
@@ -17,6 +24,23 @@ pub struct Auth {
     pub reach: Option<u8>,
     /// `auth.rooms`: servers that may keep a connection whatever the preset says, beside those in `seeds`.
     pub rooms: Vec<FeedId>,
+    /// `auth.budgets`: what one peer may cost.
+    pub budgets: Budgets,
+    /// `auth.budgets.streams`: calls and streams of one peer that may be open at a time.
+    pub streams: usize,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Auth {
+            preset: Preset::default(),
+            rules: Vec::new(),
+            reach: None,
+            rooms: Vec::new(),
+            budgets: Budgets::default(),
+            streams: Limits::REMOTE.max_requests,
+        }
+    }
 }
 
 impl Config {
@@ -58,8 +82,46 @@ pub(super) fn read_auth(
         // On the command line a list is a text.
         let names = leaf.texts.iter().flat_map(|text| text.split(',')).map(str::trim);
         let access = Access::from_names(names).map_err(|error| wrong(error.to_string()))?;
-        policy.set(&leaf.name, access).map_err(|error| wrong(error.to_string()))?;
+        policy.set(&leaf.name, access).map_err(|error| wrong(guessed(error).to_string()))?;
         config.auth.rules.push((leaf.name, access));
+    }
+    read_budgets(&mut config.auth, &section, warnings)?;
+    section.finish(warnings);
+    Ok(())
+}
+
+/// With the rule that was meant, perhaps.
+fn guessed(error: PolicyError) -> PolicyError {
+    match error {
+        PolicyError::UnknownRule { name, meant: None } => {
+            let known: Vec<&'static str> = RULES.iter().map(|rule| rule.name).collect();
+            PolicyError::UnknownRule { meant: nearest(&name, &known), name }
+        }
+        other => other,
+    }
+}
+
+/// `auth.budgets`; 0 is without bounds.
+fn read_budgets(auth: &mut Auth, section: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<(), ConfigError> {
+    let section = section.section("budgets")?;
+    let bounded = |amount: u64, allowance: fn(u64) -> Allowance| (amount > 0).then(|| allowance(amount));
+    let budgets = &mut auth.budgets;
+    if let Some(calls) = section.integer("calls", 0, 1_000_000)? {
+        budgets.calls = bounded(calls, Budgets::calls_a_second);
+    }
+    for (budget, key) in
+        [(&mut budgets.bytes_in, "bytesIn"), (&mut budgets.bytes_out, "bytesOut"), (&mut budgets.wants, "wants")]
+    {
+        if let Some(amount) = section.integer(key, 0, MOST)? {
+            *budget = bounded(amount, Budgets::an_hour);
+        }
+    }
+    if let Some(seconds) = section.integer("patience", 0, MOST_PATIENCE)? {
+        budgets.patience = seconds * 1_000;
+    }
+    let most = Limits::REMOTE.max_requests;
+    if let Some(streams) = section.integer("streams", 1, most as u64)? {
+        auth.streams = usize::try_from(streams).unwrap_or(most);
     }
     section.finish(warnings);
     Ok(())
@@ -68,6 +130,8 @@ pub(super) fn read_auth(
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use sbot_authorisation::{Allowance, Budgets};
 
     use crate::config::{Config, ConfigError, Loaded, Sources};
 
@@ -108,6 +172,19 @@ mod tests {
     }
 
     #[test]
+    fn budgets_are_read_and_0_is_without_bounds() {
+        let text = r#"{"auth": {"budgets": {"calls": 50, "bytesIn": 0, "wants": 7, "patience": 5, "streams": 100}}}"#;
+        let auth = load(text, &[]).unwrap().config.auth;
+        let defaults = Budgets::default();
+        assert_eq!(auth.budgets.calls, Some(Allowance { burst: 5_000, per_hour: 180_000 }));
+        assert_eq!((auth.budgets.bytes_in, auth.budgets.bytes_out), (None, defaults.bytes_out));
+        assert_eq!(auth.budgets.wants, Some(Allowance { burst: 7, per_hour: 7 }));
+        assert_eq!((auth.budgets.patience, auth.streams), (5_000, 100));
+        let error = error(r#"{"auth": {"budgets": {"streams": 99999}}}"#);
+        assert!(error.contains("auth.budgets.streams must be a whole number from 1 to 16384"), "{error}");
+    }
+
+    #[test]
     fn what_nobody_knows_is_an_error_with_its_line_and_what_is_known() {
         assert_eq!(
             error("{\"auth\": {\n  \"preset\": \"freinds\"}}"),
@@ -115,7 +192,9 @@ mod tests {
         );
         let rule = error("{\"auth\": {\n\n \"rules\": {\"blobs.got\": \"friend\"}}}");
         assert!(
-            rule.starts_with("3:12: auth.rules.blobs.got: there is no rule \"blobs.got\": known are dial,"),
+            rule.starts_with(
+                "3:12: auth.rules.blobs.got: there is no rule \"blobs.got\" (did you mean blobs.get?): known are dial,"
+            ),
             "{rule}"
         );
         let role = error(r#"{"auth": {"rules": {"blobs.get": ["friend", "fiend"]}}}"#);

@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 use sbot_authorisation::Came;
 use sbot_feed::FeedId;
 use sbot_multiserver::{Address, Connection, Dialer, Direction};
-use sbot_peer_manager::{Action, AttemptId, Change, Effect, LinkId, Millis, Refusal, Saved, Settings, Source, State};
+use sbot_peer_manager::{
+    Action, AttemptId, Change, Effect, LinkId, Millis, Refusal, Saved, Settings, Source, State, WhyHungUp,
+};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::task::AbortHandle;
 
@@ -292,8 +294,10 @@ impl PeerRuntime {
             Effect::HangUp { peer, link, why } => {
                 tracing::debug!(%peer, %why, "hanging up");
                 let open = self.links.lock().get(&link).map(|open| open.peer.clone());
-                if let Some(open) = open {
-                    open.close(&why.to_string());
+                match open {
+                    Some(open) if why == WhyHungUp::Banned => open.dismiss(&why.to_string()),
+                    Some(open) => open.close(&why.to_string()),
+                    None => {}
                 }
             }
             Effect::Persist => self.unsaved.notify_one(),
@@ -404,7 +408,7 @@ impl PeerRuntime {
             for (id, came, dialed, peer) in links {
                 if let Err(why) = gate.may_stay(&id, came, dialed) {
                     tracing::debug!(peer = %id, why, "hanging up");
-                    peer.close(&why);
+                    peer.dismiss(&why);
                 }
             }
         }

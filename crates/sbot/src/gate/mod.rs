@@ -5,16 +5,20 @@
 //! that takes two looks into the graph and no allocation, unless the answer is no. What was decided and has to be
 //! reconsidered meanwhile, open connections above all, is told by [`Gate::changes`].
 
+mod budgets;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use sbot_authorisation::{About, Asker, Came, Decision, Feed, Policy, Question, Role};
+use sbot_authorisation::{About, Asker, Budgets, Came, Cost, Decision, Feed, Policy, Question, Role};
 use sbot_feed::FeedId;
 use sbot_peer_manager::Kind;
+use sbot_rpc::{Meter, Pace};
 use tokio::sync::watch;
 
 use crate::social::Social;
+use budgets::{Ledger, PeerMeter};
 
 /// Most characters of a method's name that a refusal repeats.
 const SHOWN: usize = 100;
@@ -62,6 +66,7 @@ pub struct Gate {
     is_guest: Holds,
     /// Feeds that the owner has asked for by name.
     requested: RwLock<HashSet<FeedId>>,
+    ledger: Arc<Ledger>,
 }
 
 impl Gate {
@@ -76,6 +81,7 @@ impl Gate {
             rooms: HashSet::new(),
             is_guest: Box::new(|_| false),
             requested: RwLock::default(),
+            ledger: Ledger::new(Budgets::default()),
         }
     }
 
@@ -95,6 +101,12 @@ impl Gate {
     #[must_use]
     pub fn with_guests(self, is_guest: impl Fn(&FeedId) -> bool + Send + Sync + 'static) -> Gate {
         Gate { is_guest: Box::new(is_guest), ..self }
+    }
+
+    /// With other budgets for each peer than the default ones.
+    #[must_use]
+    pub fn with_budgets(self, budgets: Budgets) -> Gate {
+        Gate { ledger: Ledger::new(budgets), ..self }
     }
 
     /// The policy.
@@ -141,6 +153,13 @@ impl Gate {
     /// The decision about a peer.
     pub fn decide(&self, peer: &FeedId, came: Came, question: &Question<'_>) -> Decision {
         self.policy.decide(&self.asker(peer, came), question)
+    }
+
+    /// The decision about a peer, from all facts, those that change nothing by this policy included.
+    pub fn decide_in_full(&self, peer: &FeedId, came: Came, question: &Question<'_>) -> Decision {
+        let asker = self.asker(peer, came);
+        let followed_by_friend = asker.hops.is_none() && self.social.is_followed_by_friend(peer);
+        self.policy.decide(&Asker { followed_by_friend, ..asker }, question)
     }
 
     /// What a peer is to us.
@@ -242,6 +261,21 @@ impl Gate {
         } else {
             requested.remove(feed)
         };
+    }
+
+    /// What counts the bytes and calls of a caller's connection; `None` for one who acts for us.
+    #[must_use]
+    pub fn meter(&self, caller: &Caller) -> Option<Arc<dyn Meter>> {
+        if caller.is_owner() {
+            return None;
+        }
+        Some(Arc::new(PeerMeter { ledger: Arc::clone(&self.ledger), peer: caller.id }))
+    }
+
+    /// Counts blobs that a peer says it wants; ask again with 0 after a pause.
+    #[must_use]
+    pub fn wanted_by(&self, peer: &FeedId, blobs: u64) -> Pace {
+        self.ledger.spend(peer, Cost::Wants, blobs)
     }
 
     /// Whether a peer may have a blob of so many bytes. Whoever may not is answered as if there were no such blob.
