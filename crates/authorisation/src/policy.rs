@@ -161,6 +161,10 @@ pub const POLICY: &[Rule] = &[
     own("blobs.meta", DISK),
     own("blobs.want", DISK),
     own("blobs.push", DISK),
+    own("blobs.pin", DISK),
+    own("blobs.unpin", DISK),
+    own("blobs.status", DISK),
+    own("blobs.gc", DISK),
 ];
 
 /// Refuses what the table doesn't know, to the owner too: there is no such method.

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::api::{self, Caller, Context, Invites};
+use crate::blobbing::Wishing;
 use crate::config::secret::SecretFileError;
 use crate::config::{Config, manifest};
 use crate::discovering::{self, Discovering};
@@ -323,6 +324,14 @@ impl Node {
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&social).follow());
         tasks.spawn(Arc::clone(&shared.context.blobs).run());
+        let wishing = Wishing {
+            blobs: Arc::clone(&shared.context.blobs),
+            store: shared.store.clone(),
+            boxes: Arc::clone(&shared.context.boxes),
+            social: Arc::clone(&social),
+            settings: config.blobs.mentions.clone(),
+        };
+        tasks.spawn(wishing.follow());
         tasks.spawn(Arc::clone(&peers).run());
         tasks.spawn(Arc::clone(&peers).keep_saved());
         tasks.spawn(Arc::clone(&peers).watch(

@@ -8,6 +8,7 @@
 //! ssb-ebt 5, ssb-gossip 1.1, ssb-blobs 1.2, ssb-invite 2.1) and for `private.*` ssb-private 1.1, for `conn.*` ssb-conn 6.
 
 mod args;
+mod blob_keeping;
 mod blobs;
 mod conn;
 mod cursor;

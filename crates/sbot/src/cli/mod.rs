@@ -6,6 +6,7 @@
 //! server is running, 4 refused.
 
 mod arguments;
+mod blobs;
 mod call;
 mod client;
 mod failure;
@@ -162,6 +163,9 @@ enum Command {
         /// Multiserver address, net:HOST:PORT~shs:KEY
         address: String,
     },
+    /// See, get and add blobs, and make room
+    #[command(subcommand)]
+    Blobs(blobs::BlobsCommand),
     /// Invite others to this server, or accept a pub's invite
     #[command(subcommand)]
     Invite(invite::InviteCommand),
@@ -260,6 +264,7 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure
         Command::Peers { what: None } => tables::peers(context).await,
         Command::Peers { what: Some(PeersCommand::Replay { file }) } => replay::run(context, &file),
         Command::Connect { address } => tables::connect(context, &address).await,
+        Command::Blobs(command) => blobs::run(context, command).await,
         Command::Invite(command) => invite::run(context, command).await,
         Command::Version => tables::version(context).await,
         Command::Server { .. } | Command::Keygen { .. } | Command::Completions { .. } => Ok(()),

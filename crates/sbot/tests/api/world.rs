@@ -54,7 +54,7 @@ impl World {
             boxes,
             publisher: Arc::new(publisher),
             social,
-            blobs: Arc::new(Blobs::new(BlobStore::open(&dir.path().join("blobs"), 1 << 20).unwrap())),
+            blobs: Blobs::new(BlobStore::open(&dir.path().join("blobs"), 1 << 20).unwrap(), keys.id()),
             replication: Arc::new(NoReplication::new()),
             peers: Arc::new(NoPeers(broadcast::Sender::new(1))),
             invites: Arc::new(NoInvites),
