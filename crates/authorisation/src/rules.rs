@@ -286,4 +286,8 @@ pub const RULES: &[Rule] = &[
     rule("blobs.meta", Class::Own, DISK),
     rule("blobs.want", Class::Own, DISK),
     rule("blobs.push", Class::Own, DISK),
+    rule("blobs.pin", Class::Own, DISK),
+    rule("blobs.unpin", Class::Own, DISK),
+    rule("blobs.status", Class::Own, DISK),
+    rule("blobs.gc", Class::Own, DISK),
 ];

@@ -5,24 +5,22 @@ use std::sync::Arc;
 
 use sbot_feed::{BlobId, FeedId};
 
-use crate::effect::{Effect, Found};
+use crate::effect::Effect;
 use crate::fetching::Fetches;
 use crate::gate::Gate;
 use crate::is_empty_blob;
 use crate::link::Link;
 use crate::note::Note;
 use crate::saved::Saved;
-use crate::settings::{
-    MAX_PUSHES, MAX_WANTS, MAX_WANTS_OF_OTHERS, MAX_WANTS_OF_PEER, OTHERS_AGE, OWN_AGE, PUSH_AGE, Settings,
-};
+use crate::settings::{MAX_PUSHES, MAX_WANTS, MAX_WANTS_OF_OTHERS, MAX_WANTS_OF_PEER, Settings};
 use crate::want::{OWN, Want};
 
 /// Too much is looked for or pushed already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{limit} blobs are {what} already; wait until some have come")]
 pub struct TooMany {
-    limit: usize,
-    what: &'static str,
+    pub(crate) limit: usize,
+    pub(crate) what: &'static str,
 }
 
 /// How much of everything there is.
@@ -44,10 +42,10 @@ pub struct Counts {
 
 /// A blob to be spread.
 #[derive(Debug, Clone, Default)]
-struct Push {
-    since: u64,
+pub(crate) struct Push {
+    pub(crate) since: u64,
     /// Peers that have it by now.
-    taken: BTreeSet<FeedId>,
+    pub(crate) taken: BTreeSet<FeedId>,
 }
 
 /// Who looks for which blob, who has it, and what is fetched from whom.
@@ -55,15 +53,17 @@ struct Push {
 /// Times are milliseconds since any moment, the same for all calls. Each call answers with what is to be done.
 pub struct Exchange {
     pub(crate) settings: Settings,
-    gate: Arc<dyn Gate>,
+    pub(crate) gate: Arc<dyn Gate>,
     pub(crate) links: BTreeMap<FeedId, Link>,
     pub(crate) wants: BTreeMap<BlobId, Want>,
-    pushes: BTreeMap<BlobId, Push>,
+    pub(crate) pushes: BTreeMap<BlobId, Push>,
     pub(crate) fetches: Fetches,
     /// Of `wants`, those that are our own.
-    own: usize,
+    pub(crate) own: usize,
     numbers: u64,
     refused: u64,
+    /// Nothing is fetched for others: there is no room.
+    pub(crate) full: bool,
     pub(crate) effects: Vec<Effect>,
 }
 
@@ -85,11 +85,12 @@ impl Exchange {
             fetches: Fetches::default(),
             numbers: 0,
             refused: 0,
+            full: false,
             effects: Vec::new(),
         }
     }
 
-    fn done(&mut self) -> Vec<Effect> {
+    pub(crate) fn done(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
     }
 
@@ -147,7 +148,7 @@ impl Exchange {
     }
 
     /// A peer doesn't want a blob any more.
-    fn withdraw(&mut self, peer: &FeedId, id: &BlobId) {
+    pub(crate) fn withdraw(&mut self, peer: &FeedId, id: &BlobId) {
         let Some(want) = self.wants.get_mut(id) else { return };
         want.askers.remove(peer);
         if want.distance().is_none() {
@@ -156,7 +157,7 @@ impl Exchange {
     }
 
     /// Nobody wants a blob any more.
-    fn drop_want(&mut self, id: &BlobId) {
+    pub(crate) fn drop_want(&mut self, id: &BlobId) {
         let Some(want) = self.wants.remove(id) else { return };
         for asker in want.askers.keys() {
             if let Some(link) = self.links.get_mut(asker) {
@@ -227,7 +228,7 @@ impl Exchange {
             return may && self.links.get_mut(peer).is_some_and(|link| link.tell_size(id, size));
         }
         let ours = distance.saturating_add(1);
-        if ours > u32::from(self.settings.sympathy) || !self.gate.may_pass_on(peer, &id, distance) {
+        if self.full || ours > u32::from(self.settings.sympathy) || !self.gate.may_pass_on(peer, &id, distance) {
             return false;
         }
         let Some(link) = self.links.get_mut(peer) else { return false };
@@ -251,13 +252,13 @@ impl Exchange {
     }
 
     /// Tells everybody of a want that is new, or nearer than before.
-    fn became_nearer(&mut self, id: &BlobId, before: Option<u32>, now: u64) {
+    pub(crate) fn became_nearer(&mut self, id: &BlobId, before: Option<u32>, now: u64) {
         let Some(want) = self.wants.get(id) else { return };
         let (Some(distance), own) = (want.distance(), want.own.is_some()) else { return };
         if before.is_some_and(|before| before <= distance) {
             return;
         }
-        let max = self.settings.max;
+        let max = want.limit(self.settings.max);
         for (peer, link) in &mut self.links {
             if self.gate.may_be_asked(peer, id, own) && link.tell_want(*id, distance) {
                 self.effects.push(Effect::Tell(*peer));
@@ -280,7 +281,8 @@ impl Exchange {
                 self.effects.extend([Effect::Pushed(id), Effect::Save]);
             }
         }
-        if size.is_some_and(|size| size > self.settings.max) {
+        let limit = self.wants.get(&id).map_or(self.settings.max, |want| want.limit(self.settings.max));
+        if size.is_some_and(|size| size > limit) {
             return;
         }
         let own = self.wants.get(&id).map(|want| want.own.is_some());
@@ -292,148 +294,6 @@ impl Exchange {
                 }
             }
             None => link.note_recent(id, size),
-        }
-    }
-
-    /// We look for a blob that isn't here.
-    ///
-    /// # Errors
-    /// [`TooMany`] beyond [`MAX_WANTS`].
-    pub fn want(&mut self, id: BlobId, now: u64) -> Result<Vec<Effect>, TooMany> {
-        let known = self.wants.get(&id);
-        let is_own = known.is_some_and(|want| want.own.is_some());
-        if !is_own && self.own >= MAX_WANTS {
-            return Err(TooMany { limit: MAX_WANTS, what: "looked for" });
-        }
-        let before = known.and_then(Want::distance);
-        self.wants.entry(id).or_default().own = Some(now);
-        if !is_own {
-            self.own += 1;
-            self.effects.push(Effect::Save);
-        }
-        self.became_nearer(&id, before, now);
-        self.fetch_more(now);
-        Ok(self.done())
-    }
-
-    /// We don't look for a blob any more.
-    pub fn unwant(&mut self, id: &BlobId, now: u64) -> Vec<Effect> {
-        self.give_up_own(id);
-        self.fetch_more(now);
-        self.done()
-    }
-
-    fn give_up_own(&mut self, id: &BlobId) {
-        let Some(want) = self.wants.get_mut(id) else { return };
-        if want.own.take().is_some() {
-            self.own -= 1;
-            self.effects.extend([Effect::Done(*id, Found::Expired), Effect::Save]);
-        }
-        if want.distance().is_none() {
-            self.drop_want(id);
-        }
-    }
-
-    /// Peers are to take a blob: it is told as a want, so that they come for it out of sympathy.
-    ///
-    /// # Errors
-    /// [`TooMany`] beyond [`MAX_PUSHES`].
-    pub fn push(&mut self, id: BlobId, now: u64) -> Result<Vec<Effect>, TooMany> {
-        if self.pushes.len() >= MAX_PUSHES && !self.pushes.contains_key(&id) {
-            return Err(TooMany { limit: MAX_PUSHES, what: "waiting to be spread" });
-        }
-        self.pushes.entry(id).or_default().since = now;
-        for (peer, link) in &mut self.links {
-            if self.gate.may_be_asked(peer, &id, true) && link.tell_want(id, OWN) {
-                self.effects.push(Effect::Tell(*peer));
-            }
-        }
-        self.effects.push(Effect::Save);
-        Ok(self.done())
-    }
-
-    /// A blob is here, from wherever. Whoever waits is told, and so are all peers that may hear of it.
-    pub fn added(&mut self, id: &BlobId, size: u64, now: u64) -> Vec<Effect> {
-        self.has_come(id, size);
-        self.fetch_more(now);
-        self.done()
-    }
-
-    pub(crate) fn has_come(&mut self, id: &BlobId, size: u64) {
-        self.abandon_fetch(id);
-        if let Some(want) = self.wants.remove(id) {
-            if want.own.is_some() {
-                self.own -= 1;
-                self.effects.push(Effect::Save);
-            }
-            for asker in want.askers.keys() {
-                if let Some(link) = self.links.get_mut(asker) {
-                    link.wants.remove(id);
-                }
-            }
-        }
-        self.effects.push(Effect::Done(*id, Found::Here));
-        let listeners: Vec<FeedId> = self.links.keys().copied().filter(|peer| self.may_hear_of(peer, id)).collect();
-        self.links.values_mut().for_each(|link| link.settle(id));
-        for peer in listeners {
-            if self.links.get_mut(&peer).is_some_and(|link| link.tell_size(*id, size)) {
-                self.effects.push(Effect::Tell(peer));
-            }
-        }
-    }
-
-    /// A blob was deleted here: it can't be spread any more.
-    pub fn removed(&mut self, id: &BlobId) -> Vec<Effect> {
-        if self.pushes.remove(id).is_some() {
-            self.effects.push(Effect::Save);
-        }
-        self.done()
-    }
-
-    /// Time has passed: what is too old ends, and peers are asked again for what they couldn't send.
-    pub fn tick(&mut self, now: u64) -> Vec<Effect> {
-        let old = |since: u64, age: u64| now.saturating_sub(since) > age;
-        let mine: Vec<BlobId> = self
-            .wants
-            .iter()
-            .filter(|(_, want)| want.own.is_some_and(|own| old(own, OWN_AGE)))
-            .map(|(id, _)| *id)
-            .collect();
-        mine.iter().for_each(|id| self.give_up_own(id));
-        let theirs: Vec<(BlobId, Vec<FeedId>)> = self
-            .wants
-            .iter()
-            .filter(|(_, want)| !want.askers.is_empty() && old(want.asked, OTHERS_AGE))
-            .map(|(id, want)| (*id, want.askers.keys().copied().collect()))
-            .collect();
-        for (id, askers) in theirs {
-            for peer in askers {
-                if let Some(link) = self.links.get_mut(&peer) {
-                    link.wants.remove(&id);
-                }
-                self.withdraw(&peer, &id);
-            }
-        }
-        let pushes = self.pushes.len();
-        self.pushes.retain(|_, push| !old(push.since, PUSH_AGE));
-        if self.pushes.len() != pushes {
-            self.effects.push(Effect::Save);
-        }
-        self.ask_again(now);
-        self.forget_old_partials(now);
-        self.fetch_more(now);
-        self.done()
-    }
-
-    fn ask_again(&mut self, now: u64) {
-        for (peer, link) in &mut self.links {
-            for id in link.due(now) {
-                let Some(want) = self.wants.get(&id) else { continue };
-                let may = self.gate.may_be_asked(peer, &id, want.own.is_some());
-                if may && want.distance().is_some_and(|distance| link.tell_want(id, distance)) {
-                    self.effects.push(Effect::Tell(*peer));
-                }
-            }
         }
     }
 

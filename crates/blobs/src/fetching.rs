@@ -79,6 +79,7 @@ impl Exchange {
             let Some(want) = self.wants.get(&blob).filter(|_| !self.fetches.under_way.contains_key(&blob)) else {
                 continue;
             };
+            let limit = want.limit(self.settings.max);
             let Some(size) = link.size_of(&blob) else { continue };
             let partial = self.fetches.partials.remove(&blob);
             if partial.is_some() && want.whole {
@@ -92,7 +93,7 @@ impl Exchange {
             link.fetching += 1;
             let fetch = Fetch { peer: *peer, link: link.number, source, stopped: false };
             self.fetches.under_way.insert(blob, fetch);
-            let limit = size.unwrap_or(u64::MAX).min(self.settings.max);
+            let limit = size.unwrap_or(u64::MAX).min(limit);
             let from = partial.map_or(0, |partial| partial.bytes);
             self.effects.push(Effect::Fetch { blob, peer: *peer, from, limit });
             return true;

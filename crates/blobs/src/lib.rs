@@ -12,14 +12,19 @@
 //! ([`Exchange::heard`]), what clients want and what has become of transfers; it answers with [`Effect`]s, and holds for
 //! each peer what to tell it next ([`Exchange::notes_for`]). Who may have or ask what is for a [`Gate`] to say.
 //!
+//! [`garbage`] says which blobs can go, and why.
+//!
 //! Source: `ssb-blobs/inject.js` 1.2 and 2.0, `multiblob/{index,util}.js`.
 
+mod ageing;
 mod effect;
 mod exchange;
 mod fetching;
+mod garbage;
 mod gate;
 mod link;
 mod note;
+mod own;
 mod request;
 mod saved;
 mod settings;
@@ -27,6 +32,7 @@ mod want;
 
 pub use effect::{Effect, Ended, Found};
 pub use exchange::{Counts, Exchange, TooMany};
+pub use garbage::{Quotas, Reason, Stored, garbage};
 pub use gate::{Gate, Open};
 pub use note::{Note, read_notes};
 pub use request::{Request, RequestError};

@@ -84,6 +84,11 @@ impl Link {
         }
     }
 
+    /// It is to be told of a want again, though it may know.
+    pub(crate) fn ask_anew(&mut self, blob: &BlobId) {
+        self.told.remove(blob);
+    }
+
     /// The blob is here: whatever it was told of a want is over.
     pub(crate) fn settle(&mut self, blob: &BlobId) {
         self.told.remove(blob);

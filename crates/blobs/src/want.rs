@@ -12,6 +12,8 @@ pub(crate) const OWN: u32 = 1;
 pub(crate) struct Want {
     /// When we last asked for it, in ms; `None` if only peers want it.
     pub(crate) own: Option<u64>,
+    /// Most bytes that we take it with, if that is less than usual.
+    pub(crate) own_limit: Option<u64>,
     /// Peers that want it, and the distance that they told.
     pub(crate) askers: BTreeMap<FeedId, u32>,
     /// When the first of them asked, in ms.
@@ -21,6 +23,11 @@ pub(crate) struct Want {
 }
 
 impl Want {
+    /// Most bytes that the blob may have to be fetched, given the most that any may have.
+    pub(crate) fn limit(&self, max: u64) -> u64 {
+        self.own_limit.filter(|_| self.askers.is_empty()).map_or(max, |limit| limit.min(max))
+    }
+
     /// As peers are told. Nobody wants it if there is none.
     pub(crate) fn distance(&self) -> Option<u32> {
         if self.own.is_some() {

@@ -281,6 +281,30 @@ fn too_large_blobs_are_not_fetched() {
 }
 
 #[test]
+fn a_want_with_a_limit_takes_no_more_until_somebody_wants_it_without() {
+    let mut exchange = exchange(&[A]);
+    exchange.want_at_most(blob(1), Some(50), 0).unwrap();
+    told(&mut exchange, &A);
+    assert!(fetches(&has(&mut exchange, &A, blob(1), 51)).is_empty());
+    exchange.want_at_most(blob(1), Some(20), 0).unwrap();
+    assert!(told(&mut exchange, &A).is_empty());
+    exchange.want(blob(1), 0).unwrap();
+    assert_eq!(told(&mut exchange, &A), BTreeMap::from([(blob(1), -1)]), "it is asked again");
+    assert_eq!(fetches(&has(&mut exchange, &A, blob(1), 51)).len(), 1);
+}
+
+#[test]
+fn a_node_without_room_fetches_nothing_for_others() {
+    let mut exchange = exchange(&[A, B]);
+    exchange.set_full(true);
+    wants(&mut exchange, &A, blob(1), 1);
+    exchange.heard(&A, &[(blob(2), Note::Want(1))], 0, |_| Some(9));
+    exchange.want(blob(3), 0).unwrap();
+    assert_eq!(told(&mut exchange, &A), BTreeMap::from([(blob(2), 9), (blob(3), -1)]));
+    assert_eq!(told(&mut exchange, &B), BTreeMap::from([(blob(3), -1)]));
+}
+
+#[test]
 fn a_transfer_stops_when_nobody_wants_the_blob_any_more() {
     let mut exchange = exchange(&[A, B]);
     wants(&mut exchange, &A, blob(1), 1);

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::api::{self, Caller, Context};
-use crate::blobbing::BlobRules;
+use crate::blobbing::{BlobRules, Wishing};
 use crate::config::secret::SecretFileError;
 use crate::config::{Config, manifest};
 use crate::discovering::{self, Discovering};
@@ -333,6 +333,14 @@ impl Node {
         tasks.spawn(Arc::clone(&social).follow());
         shared.context.blobs.decide_by(Arc::new(BlobRules::new(&shared.context)));
         tasks.spawn(Arc::clone(&shared.context.blobs).run());
+        let wishing = Wishing {
+            blobs: Arc::clone(&shared.context.blobs),
+            store: shared.store.clone(),
+            boxes: Arc::clone(&shared.context.boxes),
+            social: Arc::clone(&social),
+            settings: config.blobs.mentions.clone(),
+        };
+        tasks.spawn(wishing.follow());
         tasks.spawn(Arc::clone(&peers).run());
         tasks.spawn(Arc::clone(&peers).keep_saved());
         tasks.spawn(Arc::clone(&peers).watch(

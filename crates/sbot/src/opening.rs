@@ -56,7 +56,7 @@ impl Opened {
         import_files(&config.path, &saves, keys.id());
         let saves = Arc::new(saves);
         let blobs = BlobStore::open(&config.path.join("blobs"), config.blobs.max)?;
-        let blobs = Blobs::open(blobs, &config.blobs, Some(Arc::clone(&saves)), clock);
+        let blobs = Blobs::open(blobs, &config.blobs, Some(Arc::clone(&saves)), clock, keys.id());
         let readable = config.path.join("readable");
         let boxes = Arc::new(Boxes::new(keys.clone(), store.clone(), Some(readable)));
         let hops = i32::from(config.friends.hops);

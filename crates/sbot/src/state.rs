@@ -13,6 +13,8 @@ use sbot_feed::FeedId;
 const CLOCKS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("ebt_clocks");
 /// Key of an invite's guest → the invite, as the book of invites writes it.
 const INVITES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("invites");
+/// Blob → what is remembered of it, as the blobs write it.
+const BLOBS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("blobs");
 /// Name → bytes, for what is one value: the peer manager's table.
 const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
 
@@ -37,6 +39,7 @@ impl State {
         let write = database.begin_write()?;
         write.open_table(CLOCKS)?;
         write.open_table(INVITES)?;
+        write.open_table(BLOBS)?;
         write.open_table(VALUES)?;
         write.commit()?;
         Ok(State { database: RwLock::new(Some(database)) })
@@ -118,6 +121,46 @@ impl State {
                     table.remove(old.as_bytes())?;
                 }
                 table.insert(guest.as_bytes(), invite)?;
+            }
+            Ok(write.commit()?)
+        })
+    }
+
+    /// What is remembered of blobs, by their hashes.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub(crate) fn blob_notes(&self) -> Result<Vec<([u8; 32], Vec<u8>)>, redb::Error> {
+        self.with(|database| {
+            let read = database.begin_read()?;
+            let table = read.open_table(BLOBS)?;
+            let mut notes = Vec::new();
+            for row in table.iter()? {
+                let (blob, note) = row?;
+                notes.push((*blob.value(), note.value().to_vec()));
+            }
+            Ok(notes)
+        })
+    }
+
+    /// Saves what is remembered of some blobs, or forgets it.
+    ///
+    /// # Errors
+    /// If the database can't be written: all stays as it was.
+    pub(crate) fn save_blob_notes<'n>(
+        &self,
+        notes: impl Iterator<Item = (&'n [u8; 32], Option<&'n [u8]>)>,
+    ) -> Result<(), redb::Error> {
+        self.with(|database| {
+            let write = database.begin_write()?;
+            {
+                let mut table = write.open_table(BLOBS)?;
+                for (blob, note) in notes {
+                    match note {
+                        Some(note) => drop(table.insert(blob, note)?),
+                        None => drop(table.remove(blob)?),
+                    }
+                }
             }
             Ok(write.commit()?)
         })

@@ -25,8 +25,10 @@
 //!   [`TestNode::stop`].
 //! - [`RawPeer`] shakes hands properly and then says whatever a test wants, in bytes, packets or calls; [`EbtPeer`] does so
 //!   within `ebt.replicate`.
+//! - [`blobs`] makes blobs, and peers that serve them as badly as a test wants.
 //! - [`feeds`] makes signed messages out of nothing: the same seed, the same bytes.
 
+pub mod blobs;
 pub mod feeds;
 mod node;
 mod raw;

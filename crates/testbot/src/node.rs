@@ -68,9 +68,19 @@ impl TestNode {
         self.node.store()
     }
 
+    /// A connection as the owner.
+    pub fn client(&self) -> &Peer {
+        &self.client
+    }
+
     /// The node itself.
     pub fn inner(&self) -> &Node {
         &self.node
+    }
+
+    /// What its methods work with.
+    pub fn context(&self) -> &sbot::api::Context {
+        self.node.context()
     }
 
     /// How it was set up.

@@ -121,7 +121,10 @@ pub fn file_of(dir: &Path, id: &str) -> Result<PathBuf> {
 }
 
 /// Puts a blob where a peer finds it, whatever its size.
-fn place(dir: &Path, size: usize, seed: &str) -> Result<String> {
+///
+/// # Errors
+/// The disk takes no more.
+pub fn place(dir: &Path, size: usize, seed: &str) -> Result<String> {
     let bytes = pattern(size, seed);
     let id = id_of(&bytes);
     let file = file_of(dir, &id)?;

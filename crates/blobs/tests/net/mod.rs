@@ -1,5 +1,6 @@
 //! A network of exchanges in memory, whose messages and transfers arrive in any order that the draws say.
 #![allow(dead_code, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, reason = "only tests use it")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

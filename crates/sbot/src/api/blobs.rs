@@ -43,6 +43,7 @@ pub(super) fn register(mut registry: Registry<Caller>, ctx: &Arc<Context>) -> Re
     registry = method!(registry, ctx, asynchronous, "blobs.push", |ctx, args| push(ctx, args).await);
     registry = source!(registry, ctx, "blobs.changes", |ctx, caller, _, out| changes(ctx, caller, out).await);
     registry = source!(registry, ctx, "blobs.createWants", |ctx, caller, _, out| create_wants(ctx, caller, out).await);
+    registry = super::blob_keeping::register(registry, ctx);
     registry = method!(registry, ctx, sync, "blobs.help", |_, _| answer(&super::help::blobs()));
     let ctx = Arc::clone(ctx);
     registry.sink("blobs.add", move |call: Call<Caller>, mut input| {
@@ -87,7 +88,7 @@ fn invalid(what: &str) -> Failure {
     Failure::new(format!("invalid id:{what}"))
 }
 
-fn required_id(args: &Args<'_>) -> Result<BlobId, Failure> {
+pub(super) fn required_id(args: &Args<'_>) -> Result<BlobId, Failure> {
     id_of(&args.value(0)?).ok_or_else(|| invalid("null"))
 }
 
@@ -212,8 +213,9 @@ pub(super) async fn add(ctx: &Context, args: &Args<'_>, input: &mut Inlet) -> Re
     let blobs = Arc::clone(&ctx.blobs);
     blocking(move || {
         let size = adding.size();
+        let known = expected.map(|id| size_of(&blobs, &id)).transpose()?.flatten();
         let id = adding.finish(expected.as_ref())?;
-        blobs.added(&id, size);
+        blobs.added(&id, size, known.is_none());
         Ok::<_, Failure>(())
     })
     .await

@@ -265,6 +265,18 @@ pub(crate) fn blobs() -> Value {
             ("rm", "async", "delete a blob", &[BLOB]),
             ("want", "async", "wait until a blob is here", &[BLOB]),
             ("push", "async", "ask peers to take a blob", &[BLOB]),
+            ("pin", "async", "never let a blob go", &[BLOB]),
+            ("unpin", "async", "let a blob go again", &[BLOB]),
+            ("status", "async", "how many blobs there are, and what is looked for", &[]),
+            (
+                "gc",
+                "source",
+                "which blobs can go, and why; with delete they go",
+                &[
+                    ("delete", "boolean", true, "delete them (default false)"),
+                    ("grace", "number", true, "ms for which a blob stays that no message mentions (default a day)"),
+                ],
+            ),
             ("changes", "source", "the ids of blobs as they come", &[]),
             ("createWants", "source", "which blobs are looked for, and which have come", &[]),
         ],

@@ -9,6 +9,7 @@
 
 mod args;
 mod authorisation;
+mod blob_keeping;
 mod blobs;
 mod conn;
 mod cursor;

@@ -35,8 +35,7 @@ impl Blobs {
             tracing::debug!(%blob, %peer, ?ended, "a transfer has ended");
             blobs.stops.lock().remove(&blob);
             if let Ended::Here(size) = ended {
-                // nobody listening is no error
-                let _ = blobs.news.send((blob, i64::try_from(size).unwrap_or(i64::MAX)));
+                blobs.came(blob, size, true);
             }
             blobs.with(|exchange, now| exchange.fetched(&blob, ended, now));
         });

@@ -6,8 +6,11 @@
 //!
 //! Source: `ssb-blobs/inject.js`.
 
+mod clearing;
 mod fetching;
 mod gate;
+mod keeping;
+mod mentions;
 mod rules;
 mod saving;
 mod serving;
@@ -16,15 +19,19 @@ mod unboxing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
-use sbot_blobs::{Counts, Effect, Exchange, Found, Settings, TooMany, is_empty_blob};
+use sbot_blobs::{Counts, Effect, Exchange, Found, Quotas, Settings, TooMany, is_empty_blob};
 use sbot_feed::{BlobId, FeedId};
 use sbot_store::{Adding, BlobStore, StoreError};
 use tokio::sync::{Notify, Semaphore, broadcast, oneshot, watch};
 
+pub(crate) use clearing::{GRACE, why};
 pub use gate::BlobGate;
 use gate::ChosenGate;
+pub(crate) use keeping::Kept;
+pub(crate) use mentions::Wishing;
 pub(crate) use rules::BlobRules;
 pub(crate) use serving::Fault;
 pub(crate) use unboxing::{UnboxError, UnboxKey};
@@ -32,6 +39,7 @@ pub(crate) use unboxing::{UnboxError, UnboxKey};
 use crate::config;
 use crate::publish::Clock;
 use crate::state::State as Saves;
+use crate::time::millis;
 
 /// News that a slow reader of own wants may be behind.
 const BACKLOG: usize = 1024;
@@ -45,7 +53,14 @@ pub struct Blobs {
     exchange: Mutex<Exchange>,
     gate: Arc<ChosenGate>,
     clock: Clock,
+    /// `None` if nothing is remembered over a restart.
     saves: Option<Arc<Saves>>,
+    keeping: keeping::Keeping,
+    quotas: Quotas,
+    /// Of all blobs together.
+    bytes: AtomicU64,
+    /// Who we are.
+    own: FeedId,
     legacy: bool,
     peers: Mutex<HashMap<FeedId, Remote>>,
     waiters: Mutex<HashMap<BlobId, Vec<oneshot::Sender<Found>>>>,
@@ -98,6 +113,7 @@ impl Blobs {
         settings: &config::Blobs,
         saves: Option<Arc<Saves>>,
         clock: Clock,
+        own: FeedId,
     ) -> Arc<Self> {
         let chosen = Settings {
             sympathy: settings.sympathy,
@@ -108,7 +124,17 @@ impl Blobs {
         };
         let gate = Arc::new(ChosenGate::default());
         let saved = saves.as_deref().map(saving::load).unwrap_or_default();
+        let quotas = Quotas {
+            total: settings.quota,
+            per_author: settings.author_quota,
+            max_age: settings.max_age.map(millis),
+            grace: GRACE,
+        };
         Arc::new(Self {
+            keeping: saves.as_deref().map(keeping::Keeping::load).unwrap_or_default(),
+            quotas,
+            bytes: AtomicU64::new(0),
+            own,
             exchange: Mutex::new(Exchange::new(chosen, Arc::clone(&gate) as Arc<dyn sbot_blobs::Gate>, saved)),
             store,
             gate,
@@ -127,10 +153,12 @@ impl Blobs {
         })
     }
 
-    /// Serves what `store` holds, and forgets at its end what is looked for. Must be called within a runtime.
+    /// Serves what `store` holds to the node `own`, as ssb-blobs does by default, and remembers nothing over a restart. To be
+    /// called within a runtime.
     #[must_use]
-    pub fn forgetful(store: BlobStore, settings: &config::Blobs, clock: Clock) -> Arc<Self> {
-        Self::open(store, settings, None, clock)
+    pub fn new(store: BlobStore, own: FeedId) -> Arc<Self> {
+        let settings = config::Config::new(std::path::PathBuf::new()).blobs;
+        Self::open(store, &settings, None, crate::publish::system_clock(), own)
     }
 
     /// The blobs' bytes, to read. What is added or deleted behind our back nobody is told of.
@@ -166,10 +194,14 @@ impl Blobs {
         self.under_way.subscribe()
     }
 
+    /// Milliseconds since 1970. A clock before that is taken for it.
+    fn now(&self) -> u64 {
+        (self.clock)().max(0.0) as u64
+    }
+
     /// Changes the exchange and sees to what follows from it.
     fn with(self: &Arc<Self>, change: impl FnOnce(&mut Exchange, u64) -> Vec<Effect>) {
-        // a clock before 1970 is taken for 1970
-        let now = (self.clock)().max(0.0) as u64;
+        let now = self.now();
         let mut exchange = self.exchange.lock();
         // still under the lock: so that a transfer is begun before it is stopped
         for effect in change(&mut exchange, now) {
@@ -275,10 +307,44 @@ impl Blobs {
         pushed
     }
 
-    /// A blob was stored.
-    pub fn added(self: &Arc<Self>, id: &BlobId, size: u64) {
+    /// As [`Blobs::want`] for nobody in particular, if the blob has at most `max` bytes. Blocks.
+    ///
+    /// # Errors
+    /// If too many are looked for.
+    pub(crate) fn want_quietly(self: &Arc<Self>, id: BlobId, max: Option<u64>) -> Result<(), TooMany> {
+        let mut wanted = Ok(());
+        self.with(|exchange, now| {
+            if self.seen(&id).is_some() {
+                return Vec::new();
+            }
+            exchange.want_at_most(id, max, now).unwrap_or_else(|error| {
+                wanted = Err(error);
+                Vec::new()
+            })
+        });
+        wanted
+    }
+
+    /// A client of ours has stored a blob. `is_new` says that it wasn't here before.
+    pub(crate) fn added(self: &Arc<Self>, id: &BlobId, size: u64, is_new: bool) {
+        if is_empty_blob(id) {
+            return;
+        }
+        self.keeping.change(*id, |kept| kept.own = true);
+        self.unsaved.notify_one();
+        self.came(*id, size, is_new);
         self.with(|exchange, now| exchange.added(id, size, now));
-        let _ = self.news.send((*id, i64::try_from(size).unwrap_or(i64::MAX)));
+    }
+
+    /// A blob has come: so many bytes more are here.
+    fn came(&self, id: BlobId, size: u64, is_new: bool) {
+        let now = self.now();
+        self.keeping.change(id, |kept| kept.used = now);
+        if is_new {
+            self.grow(size);
+        }
+        // nobody listening is no error
+        let _ = self.news.send((id, i64::try_from(size).unwrap_or(i64::MAX)));
     }
 
     /// Deletes a blob; false if it wasn't here. Blocks.
@@ -286,7 +352,12 @@ impl Blobs {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn rm(self: &Arc<Self>, id: &BlobId) -> Result<bool, StoreError> {
+        let size = self.store.size(id)?;
         let was_here = self.store.rm(id)?;
+        if was_here {
+            self.shrink(size.unwrap_or_default());
+            self.keeping.forget(id);
+        }
         self.with(|exchange, _| exchange.removed(id));
         Ok(was_here)
     }
@@ -304,11 +375,18 @@ impl Blobs {
 
     /// Lets time pass for what is too old, and saves what has changed, until the node stops.
     pub(crate) async fn run(self: Arc<Self>) {
+        let counting = Arc::clone(&self);
+        if let Err(error) = tokio::task::spawn_blocking(move || counting.count()).await {
+            tracing::error!(%error, "counting the blobs failed");
+        }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut saving = tokio::time::interval(SAVE_USES);
+        saving.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = tick.tick() => self.with(Exchange::tick),
+                _ = saving.tick(), if self.keeping.has_changed() => self.save().await,
                 () = self.unsaved.notified() => {
                     // what changes meanwhile is saved with it
                     tokio::time::sleep(SAVE_PAUSE).await;
@@ -321,6 +399,9 @@ impl Blobs {
 
 /// How often the exchange looks at the time.
 const TICK: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How often it is saved when blobs were last used: that may be forgotten.
+const SAVE_USES: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Pause before own wants are saved, so that many at once are saved once.
 const SAVE_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);

@@ -1,4 +1,4 @@
-//! Own wants and pushes over a restart.
+//! Own wants, pushes, and what is remembered of blobs, over a restart.
 
 use std::sync::Arc;
 
@@ -30,7 +30,8 @@ impl Blobs {
         let saved = tokio::task::spawn_blocking(move || {
             let Some(saves) = &blobs.saves else { return Ok(()) };
             let saved = blobs.exchange.lock().saved();
-            saves.save_value(NAME, &saved.to_json())
+            saves.save_value(NAME, &saved.to_json())?;
+            blobs.keeping.save(saves)
         });
         match saved.await {
             Ok(Ok(())) => {}

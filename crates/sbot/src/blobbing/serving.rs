@@ -56,6 +56,8 @@ impl Blobs {
         // closed only when the node is dropped
         let _reading = self.readers_of(peer).acquire_owned().await;
         let file = self.file(id).await?.ok_or(Fault::Absent)?;
+        let now = self.now();
+        self.keeping.change(id, |kept| kept.used = now);
         let range = request.range(file.size())?;
         let (mut at, mut unboxer) = (range.start, key.map(|key| Unboxer::new(&key)));
         while at < range.end {

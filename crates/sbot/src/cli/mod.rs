@@ -7,6 +7,7 @@
 
 mod arguments;
 mod auth;
+mod blobs;
 mod call;
 mod client;
 mod failure;
@@ -166,6 +167,9 @@ enum Command {
     /// Say who may do what, and why
     #[command(subcommand)]
     Auth(auth::AuthCommand),
+    /// See, get and add blobs, and make room
+    #[command(subcommand)]
+    Blobs(blobs::BlobsCommand),
     /// Invite others to this server, or accept a pub's invite
     #[command(subcommand)]
     Invite(invite::InviteCommand),
@@ -265,6 +269,7 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure
         Command::Peers { what: Some(PeersCommand::Replay { file }) } => replay::run(context, &file),
         Command::Connect { address } => tables::connect(context, &address).await,
         Command::Auth(command) => auth::run(context, command).await,
+        Command::Blobs(command) => blobs::run(context, command).await,
         Command::Invite(command) => invite::run(context, command).await,
         Command::Version => tables::version(context).await,
         Command::Server { .. } | Command::Keygen { .. } | Command::Completions { .. } => Ok(()),

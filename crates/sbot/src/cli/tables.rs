@@ -23,6 +23,18 @@ async fn ask(client: &Client, method: &str) -> Result<Value, Failure> {
         .map_err(|error| Failure::new(Code::Failed, format!("the answer of {method} is no JSON: {error}")))
 }
 
+/// Prints what a method without arguments answers, as a table.
+pub(super) async fn answer_of(context: &mut Context, method: &str) -> Result<(), Failure> {
+    let client = Client::connect(&context.loaded).await?;
+    let answer = ask(&client, method).await?;
+    if context.json {
+        return Ok(context.output.json_line(&answer.to_string())?);
+    }
+    let mut table = table();
+    rows(&mut table, "", &answer);
+    Ok(context.output.line(&rendered(&table))?)
+}
+
 pub(super) async fn status(context: &mut Context) -> Result<(), Failure> {
     let client = Client::connect(&context.loaded).await?;
     let id = client.server_id().await?;

@@ -192,7 +192,7 @@ pub struct Peers {
 }
 
 /// What blobs are kept and fetched (`blobs`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blobs {
     /// `blobs.sympathy`: fetch what peers want if they are at most this far from the wish.
     pub sympathy: u8,
@@ -204,6 +204,25 @@ pub struct Blobs {
     pub pushy: u8,
     /// `blobs.max`: largest blob fetched from a peer, in bytes.
     pub max: u64,
+    /// `blobs.quota`: most bytes of all blobs together. When it is reached nothing is fetched for others.
+    pub quota: Option<u64>,
+    /// `blobs.authorQuota`: most bytes of the blobs that one author's messages mention.
+    pub author_quota: Option<u64>,
+    /// `blobs.maxAge`: how long a blob of others is kept that nobody reads.
+    pub max_age: Option<Duration>,
+    /// `blobs.mentions`: which blobs are fetched by themselves.
+    pub mentions: BlobMentions,
+}
+
+/// Which blobs are fetched because new messages mention them (`blobs.mentions`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BlobMentions {
+    /// `blobs.mentions.hops`: messages of people so far from us; of nobody if `None`.
+    pub hops: Option<u8>,
+    /// `blobs.mentions.types`: messages of these types; of all if there are none.
+    pub types: Vec<String>,
+    /// `blobs.mentions.max`: largest such blob, in bytes; `blobs.max` if `None`.
+    pub max: Option<u64>,
 }
 
 /// How much is logged (`logging.level`).
@@ -265,7 +284,17 @@ impl Config {
                 pub_hops: 2,
                 record: None,
             },
-            blobs: Blobs { sympathy: 3, stingy: false, legacy: true, pushy: 3, max: 5 * 1024 * 1024 },
+            blobs: Blobs {
+                sympathy: 3,
+                stingy: false,
+                legacy: true,
+                pushy: 3,
+                max: 5 * 1024 * 1024,
+                quota: None,
+                author_quota: None,
+                max_age: None,
+                mentions: BlobMentions::default(),
+            },
             masters: Vec::new(),
             allow_private_invites: false,
             auth: Auth::default(),

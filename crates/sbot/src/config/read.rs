@@ -425,6 +425,9 @@ fn read_peers(config: &mut Config, root: &Section<'_>, warnings: &mut Vec<Warnin
     Ok(())
 }
 
+/// Most days that a blob's age may be set to: a century.
+const MAX_DAYS: u64 = 36_500;
+
 fn read_blobs(config: &mut Config, root: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<(), ConfigError> {
     let section = root.section("blobs")?;
     let blobs = &mut config.blobs;
@@ -434,6 +437,15 @@ fn read_blobs(config: &mut Config, root: &Section<'_>, warnings: &mut Vec<Warnin
     set(&mut blobs.stingy, section.boolean("stingy")?);
     set(&mut blobs.legacy, section.boolean("legacy")?);
     set(&mut blobs.max, section.integer("max", 1, 1 << 40)?);
+    blobs.quota = section.integer("quota", 0, u64::MAX >> 12)?;
+    blobs.author_quota = section.integer("authorQuota", 0, u64::MAX >> 12)?;
+    let days = section.integer("maxAge", 1, MAX_DAYS)?;
+    blobs.max_age = days.map(|days| Duration::from_secs(days * 24 * 60 * 60));
+    let mentions = section.section("mentions")?;
+    blobs.mentions.hops = small(mentions.integer("hops", 0, MAX_HOPS.into())?);
+    set(&mut blobs.mentions.types, mentions.parsed_list("types", "message types", |text| Some(text.to_owned()))?);
+    blobs.mentions.max = mentions.integer("max", 1, 1 << 40)?;
+    mentions.finish(warnings);
     section.finish(warnings);
     Ok(())
 }

@@ -49,8 +49,6 @@ impl World {
         let clock: sbot::publish::Clock = Arc::new(|| 1_700_000_000_000.0);
         let publisher = Publisher::new(store.clone(), keys.clone(), None, Arc::clone(&clock), Arc::new(|| Ok(())));
         let gate = Arc::new(Gate::new(keys.id(), Policy::new(Preset::Default, 3, 1 << 20), Arc::clone(&social)));
-        let blobs = BlobStore::open(&dir.path().join("blobs"), 1 << 20).unwrap();
-        let blobs = Blobs::forgetful(blobs, &sbot::Config::new(dir.path()).blobs, Arc::clone(&clock));
         let ctx = Context {
             id: keys.id(),
             gate,
@@ -58,7 +56,7 @@ impl World {
             boxes,
             publisher: Arc::new(publisher),
             social,
-            blobs,
+            blobs: Blobs::new(BlobStore::open(&dir.path().join("blobs"), 1 << 20).unwrap(), keys.id()),
             replication: Arc::new(NoReplication::new()),
             peers: Arc::new(NoPeers(broadcast::Sender::new(1))),
             invites: Arc::new(NoInvites),
