@@ -163,7 +163,22 @@ impl Listener {
         authorise: Authorise,
         settings: ListenSettings,
     ) -> Result<Self, ListenError> {
-        let transports: [&dyn Transport; 2] = [&Net, &Unix];
+        Self::with_transports(&[&Net, &Unix], places, network, own, authorise, settings).await
+    }
+
+    /// Listens at all `places`, over these transports; the first that knows a place takes it. Must be called within a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Listener::bind`].
+    pub async fn with_transports(
+        transports: &[&dyn Transport],
+        places: &[Bind],
+        network: NetworkKey,
+        own: Keypair,
+        authorise: Authorise,
+        settings: ListenSettings,
+    ) -> Result<Self, ListenError> {
         let mut acceptors = Vec::new();
         for place in places {
             let listening = transports.iter().find_map(|transport| transport.listen(&place.endpoint));
@@ -348,6 +363,7 @@ fn shown(endpoint: &Endpoint) -> String {
         Endpoint::Net { host, port } if host.is_empty() => format!("port {port} of all interfaces"),
         Endpoint::Net { host, port } => format!("{host}:{port}"),
         Endpoint::Unix { path } => path.display().to_string(),
+        Endpoint::Rtc { hub, .. } => hub.to_string(),
         Endpoint::Other(protocol) => protocol.to_string(),
     }
 }

@@ -313,7 +313,7 @@ impl Node {
             match endpoint {
                 Endpoint::Net { host, port } => tracing::info!(host, port, "listening"),
                 Endpoint::Unix { path } => tracing::info!(path = %path.display(), "listening for clients"),
-                Endpoint::Other(_) => {}
+                Endpoint::Rtc { .. } | Endpoint::Other(_) => {}
             }
         }
 
