@@ -9,6 +9,7 @@
 
 mod calls;
 mod child;
+mod hub;
 mod install;
 mod lan;
 mod network;
@@ -19,6 +20,7 @@ mod scenario;
 
 pub use calls::{Answers, compare};
 pub use child::wait_until;
+pub use hub::{Hub, HubKind};
 pub use install::{js, script};
 pub use lan::{Flood, Host, Lan};
 pub use network::{Network, Spec};
