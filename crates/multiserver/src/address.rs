@@ -7,8 +7,9 @@
 //! name     = a-z 1*( a-z / 0-9 / "-" )
 //! data     = *( any printable ASCII but space ! : ; ~  /  "!" followed by one of ! : ; ~ )
 //! ```
-//! Transports that are not known here (`ws`, `onion`, `rtc`, `tunnel`, …) are kept as they are. IPv6 hosts are written
-//! without escapes, `net:::1:8008~shs:KEY`: the last part is the port, all before it the host.
+//! Transports that are not known here (`ws`, `onion`, `tunnel`, …) are kept as they are. IPv6 hosts are written without
+//! escapes, `net:::1:8008~shs:KEY`: the last part is the port, all before it the host. What stands behind `rtc` is in
+//! [`HubAddress`]'s module.
 //!
 //! Source: multiserver-address 1.0 `multiserver.ne`. Its `encode` does not escape; ours does, so that what was parsed
 //! can be parsed again.
@@ -18,6 +19,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use sbot_feed::FeedId;
+
+use crate::hub::{HubAddress, RTC};
 
 /// Most bytes of an address that we parse.
 pub const MAX_ADDRESS: usize = 4096;
@@ -85,6 +88,13 @@ pub enum Endpoint {
         /// The socket's file.
         path: PathBuf,
     },
+    /// WebRTC, with the signals passed on by a hub.
+    Rtc {
+        /// Where the peer is met.
+        hub: HubAddress,
+        /// Whom to ask for there.
+        peer: Option<FeedId>,
+    },
     /// Another transport.
     Other(Protocol),
 }
@@ -151,7 +161,7 @@ impl Route {
         self.protocols.get(1).is_some_and(|protocol| protocol.name == "noauth")
     }
 
-    /// Where it leads. Ill-formed `net` or `unix` parts are [`Endpoint::Other`].
+    /// Where it leads. Ill-formed `net`, `unix` or `rtc` parts are [`Endpoint::Other`].
     pub fn endpoint(&self) -> Endpoint {
         // A route has one protocol at least.
         let Some(transport) = self.protocols.first() else {
@@ -167,6 +177,10 @@ impl Route {
                 Err(_) => Endpoint::Other(transport.clone()),
             },
             ("unix", [_, ..]) => Endpoint::Unix { path: transport.data.join(":").into() },
+            (RTC, data) => match HubAddress::from_data(data) {
+                Ok(Some(hub)) => Endpoint::Rtc { hub, peer: self.key() },
+                _ => Endpoint::Other(transport.clone()),
+            },
             _ => Endpoint::Other(transport.clone()),
         }
     }

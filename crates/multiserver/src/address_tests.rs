@@ -60,7 +60,16 @@ fn parts_are_understood_as_multiserver_does() {
     assert_eq!(route("net:::1:8008").endpoint(), net("::1", 8008));
     assert_eq!(route("net:!:!:1:8008").endpoint(), net("::1", 8008));
     assert_eq!(route("net::8008").endpoint(), net("localhost", 8008));
-    for other in ["net:8008", "net:host:port", "net:host:65536", "onion:x.onion:8008", "ws://host:80", "rtc:hub:x"] {
+    for other in [
+        "net:8008",
+        "net:host:port",
+        "net:host:65536",
+        "onion:x.onion:8008",
+        "ws://host:80",
+        "rtc:hub:x",
+        "rtc:hub",
+        "rtc:a@hub:443",
+    ] {
         assert!(matches!(route(other).endpoint(), Endpoint::Other(_)), "{other}");
     }
     let unix = route("unix:/home/me/.ssb/socket~noauth");

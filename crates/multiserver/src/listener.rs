@@ -12,10 +12,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use crate::address::{Endpoint, key_text};
+use crate::address::{Endpoint, Protocol, key_text};
 use crate::connection::{Connection, Direction};
 use crate::dialer::local;
 use crate::half_open::HalfOpen;
+use crate::hub::RTC;
 use crate::log::Seldom;
 use crate::net::Net;
 use crate::transport::{Acceptor, Raw, Transport};
@@ -51,6 +52,11 @@ impl Bind {
     /// TCP with the secret handshake.
     pub fn net(host: &str, port: u16) -> Self {
         Bind { endpoint: Endpoint::Net { host: host.to_owned(), port }, protection: Protection::Shs }
+    }
+
+    /// Whoever offers a connection over WebRTC, by any hub, with the secret handshake.
+    pub fn rtc() -> Self {
+        Bind { endpoint: Endpoint::Other(Protocol::new(RTC, Vec::new())), protection: Protection::Shs }
     }
 
     /// A unix socket without a handshake.
@@ -163,7 +169,22 @@ impl Listener {
         authorise: Authorise,
         settings: ListenSettings,
     ) -> Result<Self, ListenError> {
-        let transports: [&dyn Transport; 2] = [&Net, &Unix];
+        Self::with_transports(&[&Net, &Unix], places, network, own, authorise, settings).await
+    }
+
+    /// Listens at all `places`, over these transports; the first that knows a place takes it. Must be called within a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Listener::bind`].
+    pub async fn with_transports(
+        transports: &[&dyn Transport],
+        places: &[Bind],
+        network: NetworkKey,
+        own: Keypair,
+        authorise: Authorise,
+        settings: ListenSettings,
+    ) -> Result<Self, ListenError> {
         let mut acceptors = Vec::new();
         for place in places {
             let listening = transports.iter().find_map(|transport| transport.listen(&place.endpoint));
@@ -348,6 +369,7 @@ fn shown(endpoint: &Endpoint) -> String {
         Endpoint::Net { host, port } if host.is_empty() => format!("port {port} of all interfaces"),
         Endpoint::Net { host, port } => format!("{host}:{port}"),
         Endpoint::Unix { path } => path.display().to_string(),
+        Endpoint::Rtc { hub, .. } => hub.to_string(),
         Endpoint::Other(protocol) => protocol.to_string(),
     }
 }

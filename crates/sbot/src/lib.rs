@@ -10,6 +10,7 @@ mod content;
 mod discovering;
 pub mod gate;
 mod heartbeat;
+mod hubs;
 mod interfaces;
 mod inviting;
 mod listening;

@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sbot_authorisation::Came;
+use sbot_discovery::hub;
 use sbot_feed::{FeedId, Keypair};
-use sbot_multiserver::{
-    Address, Connection, DialSettings, Dialer, Endpoint, ListenError, ListenSettings, Listener, Route,
-};
+use sbot_multiserver::{Address, Connection, DialSettings, Endpoint, ListenError, ListenSettings, Listener, Route};
 use sbot_peer_manager::{Action, Settings as PeerSettings};
 use sbot_rpc::{Limits, Registry, Session};
 use sbot_store::{Store, StoreError};
@@ -27,6 +26,7 @@ use crate::config::{Config, manifest};
 use crate::discovering::{self, Discovering};
 use crate::gate::{self, Door, Gate};
 use crate::heartbeat;
+use crate::hubs::Hubs;
 use crate::inviting::{Guests, Inviting};
 use crate::listening::{Listening, binds, bound};
 use crate::opening::Opened;
@@ -240,19 +240,23 @@ impl Node {
         let replicating =
             Replicating::new(&config, &store, id, Arc::clone(&saves), Arc::clone(&social), Arc::clone(&gate));
         let dial = DialSettings { handshake_timeout: config.timers.handshake, ..DialSettings::default() };
-        let dialer = Dialer::new(config.caps.shs, keys.clone(), dial);
+        let hops: hub::Hops = {
+            let social = Arc::clone(&social);
+            Arc::new(move |peer| discovering::hops_of(&social.hops(), peer))
+        };
+        let hubs = Hubs::new(id, config.caps.shs, &config.rtc, Arc::clone(&hops));
+        let dialer = hubs.dialer(config.caps.shs, keys.clone(), dial);
         let clock = Arc::clone(&environment.clock);
         let peers = PeerRuntime::new(peers::Options {
             own: id,
             dialer: dialer.clone(),
+            hubs: Arc::clone(&hubs),
+            hub_addresses: config.rtc.hubs.clone(),
             saves: Arc::clone(&saves),
             time: Steady::new(&clock, Arc::clone(&environment.uptime)),
             seed: environment.seed,
             settings: peer_settings(&config, &gate),
-            distance: {
-                let social = Arc::clone(&social);
-                Box::new(move |peer| discovering::hops_of(&social.hops(), peer))
-            },
+            distance: Box::new(move |peer| hops(peer)),
             may_dial: {
                 let gate = Arc::clone(&gate);
                 Box::new(move |peer| gate.may_dial(peer))
@@ -274,7 +278,7 @@ impl Node {
         };
         let places = binds(&config);
         let settings = ListenSettings { handshake_timeout: config.timers.handshake, ..ListenSettings::default() };
-        let listener = Listener::bind(&places, config.caps.shs, keys.clone(), authorise, settings).await?;
+        let listener = hubs.listener(places, config.caps.shs, keys.clone(), authorise, settings).await?;
         let port = listener.port();
         let sockets: Vec<PathBuf> = config.connections.unix.iter().map(|unix| unix.path.clone()).collect();
         let listening = Listening { id, net: bound(&config, listener.endpoints()), unix: sockets.clone() };
@@ -302,6 +306,7 @@ impl Node {
             blobs,
             replication: Arc::clone(&replicating) as Arc<dyn api::Replication>,
             peers: Arc::clone(&peers) as Arc<dyn api::Peers>,
+            hubs: Arc::clone(&peers) as Arc<dyn api::Hubs>,
             invites: inviting,
             addresses,
             clock,
@@ -325,7 +330,7 @@ impl Node {
             match endpoint {
                 Endpoint::Net { host, port } => tracing::info!(host, port, "listening"),
                 Endpoint::Unix { path } => tracing::info!(path = %path.display(), "listening for clients"),
-                Endpoint::Other(_) => {}
+                Endpoint::Rtc { .. } | Endpoint::Other(_) => {}
             }
         }
 
@@ -355,6 +360,7 @@ impl Node {
         let (stop_accepting, stopped) = oneshot::channel();
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), Arc::clone(&peers), stopped));
         let discovering = discovering::start(&config, &shared.keys, &shared.context, &peers, &mut tasks).await;
+        peers.use_hubs();
         if config.peers.autostart {
             peers.apply(Action::SchedulerStarted);
         }
@@ -418,7 +424,7 @@ impl Node {
         // The task may have ended already.
         let _ = self.stop_accepting.send(());
         let _ = self.accepting.await;
-        self.discovering.stop().await;
+        tokio::join!(self.discovering.stop(), self.peers.hubs().leave_all());
         let mut open = self.peers.shut_down();
         open.extend(self.shared.clients.lock().drain(..));
         for client in &open {

@@ -29,6 +29,9 @@ pub(crate) struct State {
     database: RwLock<Option<Database>>,
 }
 
+/// What is remembered of blobs: a hash, and whoever wrote it knows what.
+type BlobNotes = Vec<([u8; 32], Vec<u8>)>;
+
 impl State {
     /// Opens the file at `path`, or makes it.
     ///
@@ -130,7 +133,7 @@ impl State {
     ///
     /// # Errors
     /// If the database can't be read.
-    pub(crate) fn blob_notes(&self) -> Result<Vec<([u8; 32], Vec<u8>)>, redb::Error> {
+    pub(crate) fn blob_notes(&self) -> Result<BlobNotes, redb::Error> {
         self.with(|database| {
             let read = database.begin_read()?;
             let table = read.open_table(BLOBS)?;

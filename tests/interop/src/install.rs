@@ -43,7 +43,7 @@ fn install(dir: &Path) -> Result<()> {
     needs("npm", NPM)?;
     let mut lock = RwLock::new(File::create(crate::cache_dir()?.join("npm.lock"))?);
     let _alone = lock.write()?;
-    for name in ["classic", "db2", "mdns"] {
+    for name in ["classic", "db2", "mdns", "rtc"] {
         let package = dir.join(name);
         let wanted = fs::read_to_string(package.join("package-lock.json"))?;
         let stamp = package.join("node_modules/.sbot-installed");

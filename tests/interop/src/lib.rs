@@ -10,6 +10,7 @@
 pub mod blobs;
 mod calls;
 mod child;
+mod hub;
 mod install;
 mod lan;
 mod network;
@@ -20,6 +21,7 @@ mod scenario;
 
 pub use calls::{Answers, compare};
 pub use child::wait_until;
+pub use hub::{Hub, HubKind};
 pub use install::{js, script};
 pub use lan::{Flood, Host, Lan};
 pub use network::{Network, Spec};

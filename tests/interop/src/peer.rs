@@ -37,6 +37,8 @@ pub enum Kind {
     Db2,
     /// No peer: another implementation of multicast DNS, which announces one that isn't there.
     Mdns,
+    /// No peer: npm signalhub as a client of signalling hubs.
+    Signalhub,
 }
 
 impl Kind {
@@ -46,6 +48,7 @@ impl Kind {
             Self::Classic | Self::ClassicWithoutEbt | Self::ClassicThatSurvives | Self::ClassicPub => "peer-classic.js",
             Self::Db2 => "peer-db2.js",
             Self::Mdns => "mdns.js",
+            Self::Signalhub => "signalhub.js",
         }
     }
 }
@@ -78,7 +81,7 @@ impl JsPeer {
             Kind::ClassicWithoutEbt => command.args(["--ebt", "off"]),
             Kind::ClassicThatSurvives => command.args(["--survive", "yes"]),
             Kind::ClassicPub => command.args(["--private", "yes", "--survive", "yes"]),
-            Kind::Classic | Kind::Db2 | Kind::Mdns => &mut command,
+            Kind::Classic | Kind::Db2 | Kind::Mdns | Kind::Signalhub => &mut command,
         };
         Self::wait_for(command, dir)
     }

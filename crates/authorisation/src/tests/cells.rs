@@ -50,7 +50,8 @@ const OWNERS: &str = "
     ebt.peerStatus gossip.peers gossip.get gossip.add gossip.remove gossip.connect gossip.disconnect gossip.reconnect
     gossip.changes gossip.enable gossip.disable conn.connect conn.disconnect conn.remember conn.forget conn.dbPeers
     conn.peers conn.stagedPeers conn.stage conn.unstage conn.start conn.stop blobs.add blobs.ls blobs.rm blobs.size
-    blobs.meta blobs.want blobs.push blobs.pin blobs.unpin blobs.status blobs.gc";
+    blobs.meta blobs.want blobs.push blobs.pin blobs.unpin blobs.status blobs.gc
+    hubs.help hubs.ls hubs.add hubs.remove";
 
 fn expected(preset: usize) -> BTreeMap<&'static str, Cells> {
     let owners = OWNERS.split_whitespace().map(|rule| (rule, NOBODY_ELSE));

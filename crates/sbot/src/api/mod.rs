@@ -18,6 +18,7 @@ mod failure;
 mod friends;
 mod gossip;
 mod help;
+mod hubs;
 mod import;
 mod info;
 mod invite;
@@ -40,6 +41,7 @@ use serde::Serialize;
 
 pub(crate) use args::truthy as is_truthy;
 pub use failure::Failure;
+pub use hubs::{HubEntry, HubPeer, Hubs};
 pub use info::Addresses;
 pub use invite::{Invites, Wish};
 pub use peers::{Durations, Entry, Peer, PeerChange, PeerChangeKind, PeerState, Peers, Pending, Pool};
@@ -72,6 +74,8 @@ pub struct Context {
     pub replication: Arc<dyn Replication>,
     /// Known peers.
     pub peers: Arc<dyn Peers>,
+    /// Signalling hubs.
+    pub hubs: Arc<dyn Hubs>,
     /// Invites, given out and accepted.
     pub invites: Arc<dyn Invites>,
     /// Where we listen.
@@ -132,6 +136,7 @@ pub fn registry(ctx: &Arc<Context>, more: impl FnOnce(Registry<Caller>) -> Regis
         replicate::register,
         gossip::register,
         conn::register,
+        hubs::register,
         invite::register,
         blobs::register,
         import::register,

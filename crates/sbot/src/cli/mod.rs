@@ -11,6 +11,8 @@ mod blobs;
 mod call;
 mod client;
 mod failure;
+mod hub;
+mod hubs;
 mod invite;
 mod keygen;
 mod messages;
@@ -170,9 +172,20 @@ enum Command {
     /// See, get and add blobs, and make room
     #[command(subcommand)]
     Blobs(blobs::BlobsCommand),
+    /// Print the signalling hubs that the server uses, where peers are met that can't be dialed
+    #[command(args_conflicts_with_subcommands = true)]
+    Hubs {
+        #[command(subcommand)]
+        what: Option<hubs::HubsCommand>,
+    },
     /// Invite others to this server, or accept a pub's invite
     #[command(subcommand)]
     Invite(invite::InviteCommand),
+    /// Run a signalling hub, at which peers meet that can't be dialed, until it is told to stop
+    ///
+    /// It needs no data directory and no key. --host and --port say where it listens: every interface and port 8080 if
+    /// nothing is said. For https put a proxy before it that speaks TLS, and name it with --behind-proxy.
+    Hub(hub::HubOptions),
     /// Make a new key
     Keygen {
         /// A new file for it; without one it is printed
@@ -230,6 +243,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match command {
         Command::Keygen { file } => return keygen::run(file.as_deref(), global.json, output),
         Command::Completions { shell } => return completions(shell, output),
+        Command::Hub(options) => {
+            let Global { host, port, logging_level, json, .. } = global;
+            return hub::run(options, hub::Place { host, port, logging_level, json }, output);
+        }
         _ => {}
     }
     let (command, settings) = split_settings(command);
@@ -270,9 +287,10 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure
         Command::Connect { address } => tables::connect(context, &address).await,
         Command::Auth(command) => auth::run(context, command).await,
         Command::Blobs(command) => blobs::run(context, command).await,
+        Command::Hubs { what } => hubs::run(context, what).await,
         Command::Invite(command) => invite::run(context, command).await,
         Command::Version => tables::version(context).await,
-        Command::Server { .. } | Command::Keygen { .. } | Command::Completions { .. } => Ok(()),
+        Command::Server { .. } | Command::Hub(_) | Command::Keygen { .. } | Command::Completions { .. } => Ok(()),
     }
 }
 

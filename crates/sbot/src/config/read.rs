@@ -162,6 +162,7 @@ fn read_into(config: &mut Config, root: Section<'_>, warnings: &mut Vec<Warning>
     read_timers(config, &root, warnings)?;
     read_replication(config, &root, warnings)?;
     read_peers(config, &root, warnings)?;
+    super::rtc::read(&mut config.rtc, &root)?;
     read_blobs(config, &root, warnings)?;
     // After those, whose settings it needs.
     read_auth(config, &root, warnings)?;
