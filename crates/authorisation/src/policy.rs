@@ -161,7 +161,7 @@ impl Policy {
             Question::Dial => case.dial(),
             Question::Connect => case.connect(),
             Question::Call { method, about } => {
-                let called = case.by_rule(method);
+                let called = case.by_method(method);
                 if !called.is_allowed() {
                     return called;
                 }
@@ -200,9 +200,19 @@ impl Case<'_> {
                 let allowed = access.admits(self.role, self.asker);
                 Decision::new(allowed, rule.name, rule.why, Some(access), self.role, self.facts)
             }
-            // To the owner too: there is no such method.
-            None => self.fixed(false, "*", "only methods in the policy table can be called"),
+            None => self.no_method(),
         }
+    }
+
+    fn by_method(&self, name: &str) -> Decision {
+        // The rule about connecting says nothing of a method that somebody calls `connect`.
+        let is_method = self.policy.find(name).is_some_and(|(rule, _)| rule.is_method);
+        if is_method { self.by_rule(name) } else { self.no_method() }
+    }
+
+    /// A refusal to everyone, the owner too.
+    fn no_method(&self) -> Decision {
+        self.fixed(false, "*", "only methods in the policy table can be called")
     }
 
     fn dial(&mut self) -> Decision {

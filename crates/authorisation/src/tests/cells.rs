@@ -160,7 +160,20 @@ fn who_blocks_us_is_not_dialed_and_may_still_come() {
 
 #[test]
 fn methods_that_nobody_knows_are_refused_to_everyone() {
-    for method in ["", "eval", "ebt", "ebt.replicate.x", "EBT.replicate", "ebt.clock", &"x".repeat(100_000)] {
+    for method in [
+        "",
+        "eval",
+        "connect",
+        "dial",
+        "feeds.exchange",
+        "over.tcp",
+        "blobs.passOn",
+        "ebt",
+        "ebt.replicate.x",
+        "EBT.replicate",
+        "ebt.clock",
+        &"x".repeat(100_000),
+    ] {
         let call = Question::Call { method, about: About::NOTHING };
         let owner = Asker { came: Came::Socket, ..peer() };
         assert_eq!(rule(&policy(Preset::OpenPub), &owner, call), (false, "*"));

@@ -65,13 +65,18 @@ fn feed() -> impl Strategy<Value = Feed> {
     })
 }
 
+fn methods() -> impl Strategy<Value = &'static str> {
+    let methods: Vec<_> = RULES.iter().filter(|rule| rule.is_method).map(|rule| rule.name).collect();
+    prop::sample::select(methods)
+}
+
 fn question() -> impl Strategy<Value = Question<'static>> {
     let size = prop_oneof![Just(0), Just(LARGE), Just(LARGE + 1), any::<u64>()];
     let about = (option::of(feed()), option::of(size.clone())).prop_map(|(feed, blob)| About { feed, blob });
     prop_oneof![
         Just(Question::Dial),
         Just(Question::Connect),
-        ((0..RULES.len()), about).prop_map(|(rule, about)| Question::Call { method: RULES[rule].name, about }),
+        (methods(), about).prop_map(|(method, about)| Question::Call { method, about }),
         feed().prop_map(Question::Replicate),
         size.prop_map(|size| Question::ServeBlob { size }),
         Just(Question::TellWants),
