@@ -7,7 +7,7 @@ use std::path::Path;
 
 use parking_lot::RwLock;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use sbot_feed::FeedId;
+use sbot_feed::{BlobId, FeedId};
 
 /// Peer → its EBT notes: 40 bytes each, a feed's key and the note as a little-endian i64.
 const CLOCKS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("ebt_clocks");
@@ -28,9 +28,6 @@ pub(crate) struct State {
     /// `None` once it is closed.
     database: RwLock<Option<Database>>,
 }
-
-/// What is remembered of blobs: a hash, and whoever wrote it knows what.
-type BlobNotes = Vec<([u8; 32], Vec<u8>)>;
 
 impl State {
     /// Opens the file at `path`, or makes it.
@@ -133,14 +130,14 @@ impl State {
     ///
     /// # Errors
     /// If the database can't be read.
-    pub(crate) fn blob_notes(&self) -> Result<BlobNotes, redb::Error> {
+    pub(crate) fn blob_notes(&self) -> Result<Vec<(BlobId, Vec<u8>)>, redb::Error> {
         self.with(|database| {
             let read = database.begin_read()?;
             let table = read.open_table(BLOBS)?;
             let mut notes = Vec::new();
             for row in table.iter()? {
                 let (blob, note) = row?;
-                notes.push((*blob.value(), note.value().to_vec()));
+                notes.push((BlobId(*blob.value()), note.value().to_vec()));
             }
             Ok(notes)
         })

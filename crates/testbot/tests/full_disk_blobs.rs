@@ -47,7 +47,7 @@ async fn inside() -> Result<()> {
     let server = Server::new();
     server.has(id, json!(bytes.len()), Reply::Pieces(blobs::pieces(&bytes, 40_000)));
     limit(Some(ROOM))?;
-    let error = blobs::add(&node, &bytes).await.unwrap_err();
+    let error = blobs::add(&node, &bytes).await.err().context("added without room")?;
     ensure!(format!("{error:#}").contains("can't write"), "{error:#}");
     let _peer = world.raw("peer", &node).await?.session_with(server.registry());
     let client = node.client().clone();

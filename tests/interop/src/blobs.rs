@@ -207,7 +207,7 @@ pub fn both_ways(kind: Kind, ours_dials: bool) -> Result<()> {
         }
         // What is too large is told of, and left.
         let too_large = place(ends[from].directory(), TOO_LARGE, &seed)?;
-        ends[to].want_blobs(&[too_large.clone()])?;
+        ends[to].want_blobs(std::slice::from_ref(&too_large))?;
         ends[to].want_blobs(&ids)?;
         arrive(ends[to], &ids)?;
         ensure!(ends[to].count_blobs(&[too_large])? == 0, "a blob of more than 5 MB was fetched");

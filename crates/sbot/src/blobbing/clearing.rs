@@ -86,10 +86,13 @@ impl Blobs {
         self.quotas
     }
 
-    /// Counts the blobs that are there at the start. Blocks.
+    /// Counts the blobs that are there. Blocks.
     pub(super) fn count(self: &Arc<Self>) {
         match self.store.ls() {
-            Ok(blobs) => self.grow(blobs.iter().map(|blob| blob.size).sum()),
+            Ok(blobs) => {
+                self.bytes.store(blobs.iter().map(|blob| blob.size).sum(), Ordering::Relaxed);
+                self.look_at_quota();
+            }
             Err(error) => tracing::error!(%error, "the blobs can't be counted"),
         }
     }

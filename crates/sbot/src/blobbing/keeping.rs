@@ -57,7 +57,7 @@ impl Keeping {
             tracing::error!(%error, "which blobs are our own or pinned can't be read: sbot blobs gc may propose them");
             Vec::new()
         });
-        let kept = saved.into_iter().filter_map(|(id, note)| Some((BlobId(id), Kept::from_bytes(&note)?))).collect();
+        let kept = saved.into_iter().filter_map(|(id, note)| Some((id, Kept::from_bytes(&note)?))).collect();
         Self(Mutex::new(Notes { kept, unsaved: BTreeSet::new() }))
     }
 

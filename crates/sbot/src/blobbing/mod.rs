@@ -44,8 +44,11 @@ use crate::time::millis;
 /// News that a slow reader of own wants may be behind.
 const BACKLOG: usize = 1024;
 
-/// Blobs that one peer, or all clients together, read at once: each has a piece of a file in memory. Others wait in line.
+/// Blobs that one peer reads at once: each has a piece of a file in memory. Others wait in line.
 const MAX_READERS: usize = 8;
+
+/// Blobs that all clients of ours together read at once.
+const MAX_LOCAL_READERS: usize = 64;
 
 /// The blobs, what is looked for, and the exchange with peers. Clones of the `Arc` are the same.
 pub struct Blobs {
@@ -148,7 +151,7 @@ impl Blobs {
             news: broadcast::Sender::new(BACKLOG),
             under_way: watch::Sender::new(0),
             unsaved: Notify::new(),
-            readers: Arc::new(Semaphore::new(MAX_READERS)),
+            readers: Arc::new(Semaphore::new(MAX_LOCAL_READERS)),
             runtime: tokio::runtime::Handle::current(),
         })
     }
@@ -371,37 +374,6 @@ impl Blobs {
             }
             exchange.want(id, now).unwrap_or_default()
         });
-    }
-
-    /// Lets time pass for what is too old, and saves what has changed, until the node stops.
-    pub(crate) async fn run(self: Arc<Self>) {
-        let counting = Arc::clone(&self);
-        if let Err(error) = tokio::task::spawn_blocking(move || counting.count()).await {
-            tracing::error!(%error, "counting the blobs failed");
-        }
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut saving = tokio::time::interval(SAVE_USES);
-        saving.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = tick.tick() => self.with(Exchange::tick),
-                _ = saving.tick(), if self.keeping.has_changed() => self.save().await,
-                () = self.unsaved.notified() => {
-                    // what changes meanwhile is saved with it
-                    tokio::time::sleep(SAVE_PAUSE).await;
-                    self.save().await;
-                }
-            }
-        }
+        self.count();
     }
 }
-
-/// How often the exchange looks at the time.
-const TICK: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// How often it is saved when blobs were last used: that may be forgotten.
-const SAVE_USES: std::time::Duration = std::time::Duration::from_secs(60);
-
-/// Pause before own wants are saved, so that many at once are saved once.
-const SAVE_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);

@@ -3,6 +3,7 @@
 //! All are of real processes that talk over loopback; files are in the page cache. Each goal is one that the project set
 //! itself for a machine with two cores.
 
+mod blobs;
 mod tools;
 
 use std::io::{BufWriter, Write};
@@ -21,16 +22,17 @@ use tools::{Memory, Row, Started, median, over_socket, over_tcp, per_second, rat
 const HELP: &str = "\
 cargo bench -p sbot-interop [-- OPTIONS]
   --quick      10,000 messages instead of 100,000, and nothing with a million
-  --only NAME  one experiment, may be given again: import sync log whoami start million";
+  --only NAME  one experiment, may be given again: import sync log whoami start blobs million";
 
 type Experiment = fn(&mut Bench) -> Result<()>;
 
-const EXPERIMENTS: [(&str, Experiment); 6] = [
+const EXPERIMENTS: [(&str, Experiment); 7] = [
     ("import", Bench::import),
     ("sync", Bench::syncs),
     ("log", Bench::log_stream),
     ("whoami", Bench::whoami),
     ("start", Bench::start),
+    ("blobs", Bench::blobs),
     ("million", Bench::million),
 ];
 
