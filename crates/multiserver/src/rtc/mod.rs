@@ -19,6 +19,7 @@
 //!
 //! Source: simple-peer 9.11 `index.js`, RFC 8831 (data channels), RFC 8445 (ICE), RFC 8838 (trickled candidates).
 
+mod inlet;
 mod link;
 mod opening;
 mod pipe;

@@ -20,8 +20,9 @@ use super::{Outgoing, RtcSettings};
 
 /// The label of our data channels. It means nothing.
 const LABEL: &str = "sbot";
-/// Bytes of a message that we take, as every browser does.
-const MAX_MESSAGE: usize = 256 * 1024;
+/// Bytes of a message that we take: what RFC 8841 has a peer assume that isn't told. The core keeps a buffer of the size
+/// for each connection.
+const MAX_MESSAGE: usize = 64 * 1024;
 /// Bytes that a peer may have under way to us.
 const WINDOW: u32 = 1024 * 1024;
 /// A peer that is silent for so long is in trouble, and after the next one gone. In between it is asked every few
