@@ -30,10 +30,10 @@ const WINDOW: u32 = 1024 * 1024;
 const SILENCE: Duration = Duration::from_secs(5);
 const GONE: Duration = Duration::from_secs(15);
 const ASK: Duration = Duration::from_secs(2);
-/// How often a pair of candidates is tried: until the time for opening is over, since the other side may learn of us only
-/// late, by a slow hub.
+/// How often a pair of candidates is tried: for 10 seconds, since the other side may learn of us only late, by a slow hub.
+/// No longer: whoever offers can name others' addresses as its own, and they would have to bear it.
 const TRY_EVERY: Duration = Duration::from_millis(200);
-const TRIES: u16 = 150;
+const TRIES: u16 = 50;
 
 /// What an attempt needs of the outside: where its signals go, and those of the other side.
 pub(super) struct Signalling {
