@@ -11,20 +11,24 @@ mod calls;
 mod child;
 mod install;
 mod lan;
+mod nat;
 mod network;
 mod node;
 mod peer;
 mod peer_calls;
+mod rtc;
 mod scenario;
 
 pub use calls::{Answers, compare};
 pub use child::wait_until;
 pub use install::{js, script};
 pub use lan::{Flood, Host, Lan};
+pub use nat::{Internet, Nat, Relay};
 pub use network::{Network, Spec};
 pub use node::SbotNode;
 pub use peer::{JsPeer, Kind};
 pub use peer_calls::PeerAnswers;
+pub use rtc::{Signalhub, chromium};
 pub use scenario::{from_js, live, sync, to_js};
 
 use std::collections::BTreeMap;
