@@ -8,11 +8,14 @@
 //! - multicast DNS, by which they do so too: [`mdns`] says how, [`Mdns`] is the task;
 //! - the distributed hash table of BitTorrent, in which friends can be looked up: [`dht`] says how, [`run_dht`] is the task;
 //! - feeds, in which people tell of pubs: [`pubs`] reads what they tell and chooses from it.
+//!
+//! Signalling hubs are more than a source: peers are met there, and connections arranged. [`hub`] is their client.
 
 mod broadcast;
 pub mod dht;
 mod dht_node;
 mod hosts;
+pub mod hub;
 pub mod lan;
 pub mod lan_boxed;
 pub mod mdns;
@@ -24,5 +27,5 @@ mod sighting;
 pub use broadcast::{Announcement, Announcer, Everyone, LanSocket, LanSockets};
 pub use dht_node::{DhtSettings, run_dht};
 pub use mdns_daemon::Mdns;
-pub use neighbours::{MOST, MOST_OF_ONE, Neighbours};
+pub use neighbours::{MOST, MOST_OF_FRIEND, MOST_OF_ONE, Neighbours};
 pub use sighting::{News, Origin, Refused, Sighting, Sightings, Spotter, WAITING, sightings};

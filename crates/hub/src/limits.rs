@@ -40,9 +40,9 @@ impl Default for Limits {
             connections: 8_192,
             connections_per_address: 256,
             subscribers: 4_096,
-            // A household, or a small company behind one address.
-            subscribers_per_address: 64,
-            // A peer needs two.
+            // A company behind one address: a peer has two.
+            subscribers_per_address: 128,
+            // A peer needs one; clients of signalhub may name more.
             channels: 8,
             name: 256,
             // signalhub's.

@@ -1,4 +1,5 @@
 //! A hub over real sockets, asked in raw HTTP.
+#![allow(clippy::unwrap_used)]
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

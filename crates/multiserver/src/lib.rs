@@ -22,6 +22,8 @@ mod legacy;
 mod listener;
 mod log;
 mod net;
+#[cfg(feature = "rtc")]
+pub mod rtc;
 mod transport;
 mod unix;
 
@@ -32,5 +34,7 @@ pub use hub::{HubAddress, HubAddressError, Session, SessionError};
 pub use invite::{InviteCode, InviteError};
 pub use listener::{Authorise, Bind, Counts, ListenError, ListenSettings, Listener, Protection};
 pub use net::Net;
+#[cfg(feature = "rtc")]
+pub use rtc::{IceServer, Outgoing, Rtc, RtcSettings, Signal};
 pub use transport::{Acceptor, Origin, Pending, Raw, Transport};
 pub use unix::Unix;

@@ -12,10 +12,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use crate::address::{Endpoint, key_text};
+use crate::address::{Endpoint, Protocol, key_text};
 use crate::connection::{Connection, Direction};
 use crate::dialer::local;
 use crate::half_open::HalfOpen;
+use crate::hub::RTC;
 use crate::log::Seldom;
 use crate::net::Net;
 use crate::transport::{Acceptor, Raw, Transport};
@@ -51,6 +52,11 @@ impl Bind {
     /// TCP with the secret handshake.
     pub fn net(host: &str, port: u16) -> Self {
         Bind { endpoint: Endpoint::Net { host: host.to_owned(), port }, protection: Protection::Shs }
+    }
+
+    /// Whoever offers a connection over WebRTC, by any hub, with the secret handshake.
+    pub fn rtc() -> Self {
+        Bind { endpoint: Endpoint::Other(Protocol::new(RTC, Vec::new())), protection: Protection::Shs }
     }
 
     /// A unix socket without a handshake.

@@ -103,7 +103,7 @@ fn watch(stream: &TcpStream) {
 }
 
 /// Whose limits an IP address falls under: a host has a whole /64 of IPv6 addresses.
-fn limited(ip: IpAddr) -> IpAddr {
+pub(crate) fn limited(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V6(ip) if !ip.is_loopback() => {
             let [a, b, c, d, ..] = ip.segments();

@@ -9,6 +9,7 @@ mod arguments;
 mod call;
 mod client;
 mod failure;
+mod hub;
 mod invite;
 mod keygen;
 mod messages;
@@ -165,6 +166,11 @@ enum Command {
     /// Invite others to this server, or accept a pub's invite
     #[command(subcommand)]
     Invite(invite::InviteCommand),
+    /// Run a signalling hub, at which peers meet that can't be dialed, until it is told to stop
+    ///
+    /// It needs no data directory and no key. --host and --port say where it listens: every interface and port 8080 if
+    /// nothing is said. For https put a proxy before it that speaks TLS, and name it with --behind-proxy.
+    Hub(hub::HubOptions),
     /// Make a new key
     Keygen {
         /// A new file for it; without one it is printed
@@ -222,6 +228,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match command {
         Command::Keygen { file } => return keygen::run(file.as_deref(), global.json, output),
         Command::Completions { shell } => return completions(shell, output),
+        Command::Hub(options) => {
+            let Global { host, port, logging_level, json, .. } = global;
+            return hub::run(options, hub::Place { host, port, logging_level, json }, output);
+        }
         _ => {}
     }
     let (command, settings) = split_settings(command);
@@ -262,7 +272,7 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure
         Command::Connect { address } => tables::connect(context, &address).await,
         Command::Invite(command) => invite::run(context, command).await,
         Command::Version => tables::version(context).await,
-        Command::Server { .. } | Command::Keygen { .. } | Command::Completions { .. } => Ok(()),
+        Command::Server { .. } | Command::Hub(_) | Command::Keygen { .. } | Command::Completions { .. } => Ok(()),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::Node;
 use crate::config::{Loaded, LogLevel};
 
 /// Time for tasks that still hold a thread when everything has been closed.
-const SHUTDOWN: Duration = Duration::from_secs(2);
+pub(super) const SHUTDOWN: Duration = Duration::from_secs(2);
 
 /// Runs a node with these settings until SIGINT or SIGTERM. A second signal ends it at once.
 pub(super) fn run(loaded: Loaded) -> Result<(), Failure> {
@@ -28,7 +28,7 @@ pub(super) fn run(loaded: Loaded) -> Result<(), Failure> {
 
 /// Raises the number of files that may be open to what the system allows: each connection is one, and many systems start
 /// programs with a limit of 1,024.
-fn allow_many_files() {
+pub(super) fn allow_many_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if limit.current < limit.maximum || limit.maximum.is_none() && limit.current.is_some() {
@@ -62,18 +62,19 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     }
 }
 
-struct Signals {
+/// The signals that ask a program to end.
+pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, Failure> {
+    pub(super) fn new() -> Result<Self, Failure> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
     /// The name of the next signal.
-    async fn next(&mut self) -> &'static str {
+    pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
@@ -82,7 +83,7 @@ impl Signals {
 }
 
 /// Sends events to standard error, a line each. `RUST_LOG` chooses more finely than `logging.level`.
-fn start_logging(level: LogLevel) {
+pub(super) fn start_logging(level: LogLevel) {
     let ours = match level {
         LogLevel::Error => "error",
         LogLevel::Warning => "warn",

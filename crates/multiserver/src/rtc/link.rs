@@ -1,0 +1,414 @@
+//! One link: a peer connection, the sockets below it and the byte stream above, driven by one task.
+//!
+//! ```text
+//! Writer ─▶ outbox ─▶ SCTP ─▶ DTLS ─▶ ICE ─▶ sockets          at most OUTBOX + SEND_AHEAD bytes
+//! Reader ◀─ inbox ◀── SCTP ◀─ DTLS ◀─ ICE ◀─ (held) ◀─ sockets
+//! ```
+//! **A slow reader** has to slow the sender down, and be served at once when it reads on. SCTP's window alone does only
+//! the first: nothing tells the sender that it has opened again, so that it asks, after a second, then two, then four.
+//! So when the inbox is full, what comes is held back for a while ([`HOLD`], less than any retransmission takes), just as
+//! in a slow network: the sender waits for acknowledgements, and goes on as soon as the reader does. Only a reader that
+//! stands still for longer has the window closed.
+//!
+//! **The end**: when all that was written is acknowledged, the channel is closed, and when the other side has read
+//! everything and closed it as well, the connection. Sources: RFC 8831 6.7 (closing), RFC 9260 6 (windows), RFC 8445.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use rtc::data_channel::RTCDataChannelId;
+use rtc::peer_connection::RTCPeerConnection;
+use rtc::peer_connection::event::{RTCDataChannelEvent, RTCPeerConnectionEvent};
+use rtc::peer_connection::message::RTCMessage;
+use rtc::peer_connection::state::RTCPeerConnectionState;
+use rtc::sansio::Protocol;
+use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
+use tokio::time::Sleep;
+
+use super::pipe::{Pipe, Wants};
+use super::sockets::Sockets;
+
+/// Bytes of a message that we send: as many whole packets of 1160 bytes as fit into 16 KiB, which every peer takes.
+pub(super) const MESSAGE: usize = 14 * 1160;
+/// Bytes that are sent and not acknowledged, as far as the other side's window allows: 10 MB/s at 100 ms.
+pub(super) const SEND_AHEAD: usize = 1024 * 1024;
+/// Bytes that wait to be read before what comes is held back.
+const INBOX: usize = 512 * 1024;
+/// How long packets are held back. Shorter than the shortest time after which a peer sends anew: 400 ms in Chromium,
+/// a second by the standard.
+const HOLD: Duration = Duration::from_millis(250);
+/// Bytes that are held back. A peer that keeps to the window of 1 MiB has no more under way, packets' overhead included.
+const HELD: usize = 2 * 1024 * 1024;
+/// Packets read at once from a socket before anything else is looked after.
+pub(super) const BURST: usize = 64;
+/// Timers are not looked at more often: a deadline in the past must not keep the task from the sockets.
+const TICK: Duration = Duration::from_millis(1);
+/// How long the other side may go on sending when we have said all, before we close.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long we wait for the other side to take what was written, once nobody here is interested any more.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// How a link ended.
+pub(super) type Ended = Option<&'static str>;
+
+/// What goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Not connected yet.
+    Opening,
+    /// Bytes go both ways.
+    Open,
+    /// Everything is said; the other side may speak until then.
+    Lingering(Instant),
+    /// The channel is being closed, until then at the latest.
+    Closing(Instant),
+}
+
+/// A peer connection with its sockets and stream.
+pub(super) struct Link {
+    core: RTCPeerConnection,
+    sockets: Sockets,
+    pipe: Pipe,
+    phase: Phase,
+    channel: Option<RTCDataChannelId>,
+    /// Where the other side is, once connected.
+    remote: Option<SocketAddr>,
+    /// Packets held back, oldest first, and since when.
+    held: VecDeque<(Instant, TaggedBytesMut)>,
+    held_bytes: usize,
+    /// The reader stands still: nothing is held back, and the window closes.
+    stalled: bool,
+    /// When nobody is left here, how long to go on.
+    abandoned_until: Option<Instant>,
+    unsent: Option<TaggedBytesMut>,
+    timer: Pin<Box<Sleep>>,
+    ticked: Instant,
+}
+
+impl Link {
+    /// A link over a connection that has been offered or answered.
+    pub(super) fn new(
+        core: RTCPeerConnection,
+        channel: Option<RTCDataChannelId>,
+        sockets: Sockets,
+        pipe: Pipe,
+    ) -> Self {
+        Link {
+            core,
+            sockets,
+            pipe,
+            phase: Phase::Opening,
+            channel,
+            remote: None,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            stalled: false,
+            abandoned_until: None,
+            unsent: None,
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            ticked: Instant::now(),
+        }
+    }
+
+    /// The connection, for what belongs to its opening.
+    pub(super) fn core(&mut self) -> &mut RTCPeerConnection {
+        &mut self.core
+    }
+
+    /// The sockets, for what belongs to gathering candidates.
+    pub(super) fn sockets(&mut self) -> &mut Sockets {
+        &mut self.sockets
+    }
+
+    /// Where the other side is, once the channel is open.
+    pub(super) fn remote(&self) -> Option<SocketAddr> {
+        self.remote
+    }
+
+    /// Goes on until the channel is open (`Ok`), the link has ended (`Err`) or `also` has something.
+    pub(super) async fn open<T>(
+        &mut self,
+        mut also: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Result<Option<T>, &'static str> {
+        loop {
+            if let Some(ended) = self.pump() {
+                return Err(ended.unwrap_or("the other side has closed the connection"));
+            }
+            if self.phase == Phase::Open {
+                return Ok(None);
+            }
+            let heard = poll_fn(|context| match also(context) {
+                Poll::Ready(heard) => Poll::Ready(Some(heard)),
+                Poll::Pending => self.poll(context).map(|()| None),
+            });
+            if let Some(heard) = heard.await {
+                return Ok(Some(heard));
+            }
+        }
+    }
+
+    /// Drives an open link until it ends.
+    pub(super) async fn run(mut self) {
+        let ended = loop {
+            if let Some(ended) = self.pump() {
+                break ended;
+            }
+            poll_fn(|context| self.poll(context)).await;
+        };
+        // Whatever has come before the end is for the reader, who is behind by no more than the window.
+        self.release(usize::MAX);
+        while self.deliver(usize::MAX) > 0 {}
+        self.pipe.end(ended);
+        self.close().await;
+    }
+
+    /// Says goodbye to the other side's connection. Nobody says so when that is lost, hence more than once.
+    async fn close(mut self) {
+        const TIMES: u32 = 3;
+        const PAUSE: Duration = Duration::from_millis(100);
+        let _ = self.core.close();
+        let mut last = Vec::new();
+        while let Some(packet) = self.core.poll_write() {
+            last.push(packet);
+        }
+        for time in 0..TIMES {
+            if time > 0 {
+                tokio::time::sleep(PAUSE).await;
+            }
+            for packet in &last {
+                self.sockets.send_or_drop(packet);
+            }
+        }
+    }
+
+    /// Moves everything on that can be moved without waiting; `Some` when the link has ended.
+    fn pump(&mut self) -> Option<Ended> {
+        loop {
+            while let Some(event) = self.core.poll_event() {
+                if let Some(ended) = self.happened(event) {
+                    return Some(ended);
+                }
+            }
+            let moved = self.deliver(INBOX) + self.release(INBOX) + self.send() + self.transmit();
+            if moved == 0 {
+                break;
+            }
+        }
+        self.finish(Instant::now())
+    }
+
+    fn happened(&mut self, event: RTCPeerConnectionEvent) -> Option<Ended> {
+        match event {
+            RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(id)) => self.opened(id),
+            RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnClose(id)) if self.channel == Some(id) => {
+                Some(None)
+            }
+            RTCPeerConnectionEvent::OnConnectionStateChangeEvent(RTCPeerConnectionState::Failed) => {
+                Some(Some("the other side can't be reached"))
+            }
+            RTCPeerConnectionEvent::OnConnectionStateChangeEvent(RTCPeerConnectionState::Closed) => Some(None),
+            _ => None,
+        }
+    }
+
+    fn opened(&mut self, id: RTCDataChannelId) -> Option<Ended> {
+        if self.phase != Phase::Opening || self.channel.is_some_and(|ours| ours != id) {
+            return Some(Some("the other side opened another data channel"));
+        }
+        let channel = self.core.data_channel(id)?;
+        if !channel.ordered() || channel.max_retransmits().is_some() || channel.max_packet_life_time().is_some() {
+            return Some(Some("the other side opened a data channel that loses or reorders messages"));
+        }
+        self.channel = Some(id);
+        self.phase = Phase::Open;
+        None
+    }
+
+    /// Hands what has come to the reader, as long as fewer than `most` bytes are unread.
+    fn deliver(&mut self, most: usize) -> usize {
+        let mut delivered = 0;
+        while self.pipe.unread() < most {
+            let Some(message) = self.core.poll_read() else {
+                self.stalled = false;
+                break;
+            };
+            // There is one channel only.
+            if let RTCMessage::DataChannelMessage(_, message) = message.message {
+                self.pipe.give(message.data);
+                delivered += 1;
+            }
+        }
+        delivered
+    }
+
+    /// Lets packets in that were held back, as long as fewer than `most` bytes are unread.
+    fn release(&mut self, most: usize) -> usize {
+        let mut released = 0;
+        if self.held.front().is_some_and(|(since, _)| since.elapsed() >= HOLD) {
+            self.stalled = true;
+        }
+        while self.stalled || self.pipe.unread() < most {
+            let Some((_, packet)) = self.held.pop_front() else { break };
+            self.held_bytes -= packet.message.len();
+            self.feed(packet);
+            released += 1;
+            if !self.stalled {
+                self.deliver(most);
+            }
+        }
+        released
+    }
+
+    /// Sends what was written, as long as not too much is under way.
+    fn send(&mut self) -> usize {
+        if !matches!(self.phase, Phase::Open | Phase::Lingering(_)) {
+            return 0;
+        }
+        let Some(mut channel) = self.channel.and_then(|id| self.core.data_channel(id)) else { return 0 };
+        let mut sent = 0;
+        while channel.outstanding_bytes() < SEND_AHEAD {
+            let Some(bytes) = self.pipe.take(MESSAGE) else { break };
+            sent += 1;
+            if let Err(error) = channel.send(Instant::now(), bytes) {
+                // Its end is noticed by the events that follow.
+                tracing::debug!(%error, "can't send over a data channel");
+                break;
+            }
+        }
+        sent
+    }
+
+    /// Bytes that the other side has not acknowledged.
+    fn outstanding(&mut self) -> usize {
+        let channel = self.channel.and_then(|id| self.core.data_channel(id));
+        channel.map_or(0, |channel| channel.outstanding_bytes())
+    }
+
+    /// Puts packets on the wire, as far as the sockets take them.
+    fn transmit(&mut self) -> usize {
+        let mut sent = 0;
+        while let Some(packet) = self.unsent.take().or_else(|| self.core.poll_write()) {
+            if packet.message.first().is_some_and(is_dtls) {
+                self.remote = Some(packet.transport.peer_addr);
+            }
+            if !self.sockets.send(&packet) {
+                self.unsent = Some(packet);
+                break;
+            }
+            sent += 1;
+        }
+        sent
+    }
+
+    /// Brings the link to its end when the application wants no more; `Some` when it has ended.
+    fn finish(&mut self, now: Instant) -> Option<Ended> {
+        let abandoned = self.pipe.abandoned();
+        if abandoned && self.pipe.finished() {
+            let until = *self.abandoned_until.get_or_insert(now + DRAIN);
+            if now >= until {
+                return Some(Some("the other side takes no more"));
+            }
+        }
+        let said_all = self.pipe.finished() && self.outstanding() == 0;
+        match self.phase {
+            Phase::Open if said_all => {
+                self.pipe.drained();
+                self.phase = Phase::Lingering(now + LINGER);
+                self.finish(now)
+            }
+            Phase::Lingering(until) if abandoned || now >= until => {
+                self.phase = Phase::Closing(now + DRAIN);
+                // The last that is read over the channel.
+                self.release(usize::MAX);
+                while self.deliver(usize::MAX) > 0 {}
+                let closed = self.channel.and_then(|id| self.core.data_channel(id)).map(|mut it| it.close());
+                self.transmit();
+                if matches!(closed, Some(Ok(()))) { None } else { Some(None) }
+            }
+            Phase::Closing(until) if now >= until => Some(None),
+            _ => None,
+        }
+    }
+
+    /// Waits for anything to happen.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut happened = false;
+        let wants = Wants {
+            output: self.phase == Phase::Open && self.outstanding() < SEND_AHEAD,
+            room: (!self.held.is_empty() || self.pipe.unread() >= INBOX).then_some(INBOX / 2),
+        };
+        happened |= self.pipe.register(context, wants);
+        happened |= self.receive(context);
+        if self.unsent.is_some() && self.sockets.poll_writable(context).is_ready() {
+            happened = true;
+        }
+        let now = Instant::now();
+        if let Some(deadline) = self.deadline() {
+            let deadline = deadline.max(self.ticked + TICK);
+            self.timer.as_mut().reset(deadline.into());
+            if self.timer.as_mut().poll(context).is_ready() {
+                self.ticked = now;
+                if let Err(error) = self.core.handle_timeout(now) {
+                    tracing::debug!(%error, "a peer connection's timers are in trouble");
+                }
+                happened = true;
+            }
+        }
+        if happened { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// When something has to be done, if nothing happens before.
+    fn deadline(&mut self) -> Option<Instant> {
+        let phase = match self.phase {
+            Phase::Lingering(until) | Phase::Closing(until) => Some(until),
+            Phase::Opening | Phase::Open => None,
+        };
+        let held = self.held.front().map(|(since, _)| *since + HOLD);
+        [self.core.poll_timeout(), phase, held, self.abandoned_until].into_iter().flatten().min()
+    }
+
+    /// Takes what the sockets have.
+    fn receive(&mut self, context: &mut Context<'_>) -> bool {
+        let mut received = false;
+        let Link { sockets, core, held, held_bytes, stalled, pipe, .. } = self;
+        sockets.receive(context, |local_addr, peer_addr, bytes| {
+            received = true;
+            let transport =
+                TransportContext { local_addr, peer_addr, transport_protocol: TransportProtocol::UDP, ecn: None };
+            let packet = TaggedBytesMut { now: Instant::now(), transport, message: BytesMut::from(bytes) };
+            let dtls = bytes.first().is_some_and(is_dtls);
+            if dtls && !*stalled && (!held.is_empty() || pipe.unread() >= INBOX) {
+                // What a peer sends beyond its window is lost.
+                if *held_bytes + bytes.len() <= HELD {
+                    *held_bytes += bytes.len();
+                    held.push_back((packet.now, packet));
+                }
+            } else if let Err(error) = core.handle_read(packet) {
+                tracing::debug!(%error, "a packet that a peer connection doesn't understand");
+            }
+        });
+        received
+    }
+
+    fn feed(&mut self, packet: TaggedBytesMut) {
+        if let Err(error) = self.core.handle_read(packet) {
+            tracing::debug!(%error, "a packet that a peer connection doesn't understand");
+        }
+    }
+}
+
+/// By its first byte (RFC 7983).
+fn is_dtls(first: &u8) -> bool {
+    (20..=63).contains(first)
+}
+
+/// An error of the core.
+pub(super) fn failed(error: impl std::fmt::Display) -> io::Error {
+    io::Error::other(error.to_string())
+}
