@@ -116,7 +116,7 @@ impl State {
         hub.failures = if stable { 0 } else { hub.failures.saturating_add(1) };
         hub.last_error = error.as_deref().map(cut).or(hub.last_error.take());
         let failures = hub.failures;
-        let pause = self.pause_proven(failures);
+        let pause = self.pause_of_hub(failures);
         if let Some(hub) = self.hubs.get_mut(address) {
             hub.next_try = Some(now.saturating_add(pause));
         }

@@ -105,6 +105,11 @@ impl State {
         self.pause(failures, self.settings.first_pause, self.settings.longest_pause)
     }
 
+    /// The pause of a hub.
+    pub(crate) fn pause_of_hub(&mut self, failures: u32) -> Millis {
+        self.pause(failures, self.settings.first_pause, self.settings.longest_pause_hub)
+    }
+
     /// The pause of a candidate that never was reached.
     pub(crate) fn pause_unproven(&mut self, failures: u32) -> Millis {
         self.pause(failures, self.settings.first_pause_unproven, self.settings.longest_pause_unproven)

@@ -72,6 +72,8 @@ pub struct Settings {
     pub longest_pause: Millis,
     /// No pause of a peer that never was connected is longer.
     pub longest_pause_unproven: Millis,
+    /// No pause of a hub is longer.
+    pub longest_pause_hub: Millis,
     /// So many failures in a row make a peer's priority one step lower, twice as many two.
     pub demote_after: u32,
     /// A peer that never was connected is forgotten after so many failures in a row…
@@ -131,6 +133,7 @@ impl Default for Settings {
             rest: 6 * HOUR,
             longest_pause: 4 * HOUR,
             longest_pause_unproven: 2 * DAY,
+            longest_pause_hub: 15 * MINUTE,
             demote_after: 2,
             forget_failures: 12,
             forget_after: 14 * DAY,

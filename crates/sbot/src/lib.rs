@@ -8,6 +8,7 @@ pub mod config;
 mod content;
 mod discovering;
 mod heartbeat;
+mod hubs;
 mod interfaces;
 mod inviting;
 mod listening;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sbot_authorisation::{Role, role_of};
 use sbot_feed::{FeedId, Keypair};
-use sbot_multiserver::{Connection, DialSettings, Dialer, Endpoint, ListenError, ListenSettings, Listener, Route};
+use sbot_multiserver::{Connection, DialSettings, Endpoint, ListenError, ListenSettings, Listener, Route};
 use sbot_peer_manager::{Action, Settings as PeerSettings};
 use sbot_rpc::{Limits, Registry, Session};
 use sbot_store::{Store, StoreError};
@@ -23,6 +23,7 @@ use crate::config::secret::SecretFileError;
 use crate::config::{Config, manifest};
 use crate::discovering::{self, Discovering};
 use crate::heartbeat;
+use crate::hubs::Hubs;
 use crate::inviting::{Guests, Inviting};
 use crate::listening::{Listening, binds, bound};
 use crate::opening::Opened;
@@ -224,19 +225,23 @@ impl Node {
 
         let replicating = Replicating::new(&config, &store, id, Arc::clone(&saves), Arc::clone(&social));
         let dial = DialSettings { handshake_timeout: config.timers.handshake, ..DialSettings::default() };
-        let dialer = Dialer::new(config.caps.shs, keys.clone(), dial);
+        let hops: Arc<dyn Fn(&FeedId) -> Option<u32> + Send + Sync> = {
+            let social = Arc::clone(&social);
+            Arc::new(move |peer| discovering::hops_of(&social.hops(), peer))
+        };
+        let hubs = Hubs::new(id, config.caps.shs, &config.rtc, Arc::clone(&hops));
+        let dialer = hubs.dialer(config.caps.shs, keys.clone(), dial);
         let clock = Arc::clone(&environment.clock);
         let peers = PeerRuntime::new(peers::Options {
             own: id,
             dialer: dialer.clone(),
+            hubs: Arc::clone(&hubs),
+            hub_addresses: config.rtc.hubs.clone(),
             saves: Arc::clone(&saves),
             time: Steady::new(&clock, Arc::clone(&environment.uptime)),
             seed: environment.seed,
             settings: peer_settings(&config),
-            distance: {
-                let social = Arc::clone(&social);
-                Box::new(move |peer| discovering::hops_of(&social.hops(), peer))
-            },
+            distance: Box::new(move |peer| hops(peer)),
             record: config.peers.record.clone(),
         })
         .map_err(|source| StartError::Record { path: config.peers.record.clone().unwrap_or_default(), source })?;
@@ -259,7 +264,7 @@ impl Node {
         };
         let places = binds(&config);
         let settings = ListenSettings { handshake_timeout: config.timers.handshake, ..ListenSettings::default() };
-        let listener = Listener::bind(&places, config.caps.shs, keys.clone(), authorise, settings).await?;
+        let listener = hubs.listener(places, config.caps.shs, keys.clone(), authorise, settings).await?;
         let port = listener.port();
         let sockets: Vec<PathBuf> = config.connections.unix.iter().map(|unix| unix.path.clone()).collect();
         let listening = Listening { id, net: bound(&config, listener.endpoints()), unix: sockets.clone() };
@@ -287,6 +292,7 @@ impl Node {
             blobs,
             replication: Arc::clone(&replicating) as Arc<dyn api::Replication>,
             peers: Arc::clone(&peers) as Arc<dyn api::Peers>,
+            hubs: Arc::clone(&peers) as Arc<dyn api::Hubs>,
             invites: Arc::clone(&inviting) as Arc<dyn Invites>,
             addresses,
             clock,
@@ -332,6 +338,7 @@ impl Node {
         let (stop_accepting, stopped) = oneshot::channel();
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), Arc::clone(&peers), stopped));
         let discovering = discovering::start(&config, &shared.keys, &shared.context, &peers, &mut tasks).await;
+        peers.use_hubs();
         if config.peers.autostart {
             peers.apply(Action::SchedulerStarted);
         }
@@ -395,7 +402,7 @@ impl Node {
         // The task may have ended already.
         let _ = self.stop_accepting.send(());
         let _ = self.accepting.await;
-        self.discovering.stop().await;
+        tokio::join!(self.discovering.stop(), self.peers.hubs().leave_all());
         let mut open = self.peers.shut_down();
         open.extend(self.shared.clients.lock().drain(..));
         for client in &open {

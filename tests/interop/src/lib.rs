@@ -9,6 +9,7 @@
 
 mod calls;
 mod child;
+mod hub;
 mod install;
 mod lan;
 mod nat;
@@ -16,11 +17,12 @@ mod network;
 mod node;
 mod peer;
 mod peer_calls;
-mod rtc;
 mod scenario;
+mod tools;
 
 pub use calls::{Answers, compare};
 pub use child::wait_until;
+pub use hub::{Hub, HubKind};
 pub use install::{js, script};
 pub use lan::{Flood, Host, Lan};
 pub use nat::{Internet, Nat, Relay};
@@ -28,8 +30,8 @@ pub use network::{Network, Spec};
 pub use node::SbotNode;
 pub use peer::{JsPeer, Kind};
 pub use peer_calls::PeerAnswers;
-pub use rtc::{Signalhub, chromium};
 pub use scenario::{from_js, live, sync, to_js};
+pub use tools::chromium;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::child::{Process, wait_until};
 use crate::lan::{Host, Namespaces, ip};
-use crate::rtc::{found, pass_over};
+use crate::tools::{found, pass_over};
 
 /// Where services are.
 const PUBLIC: &str = "203.0.113.1";
@@ -40,6 +40,7 @@ pub enum Nat {
 /// Two networks of one host each, and what is between them. Taken down when dropped.
 pub struct Internet {
     _namespaces: Namespaces,
+    routers: Vec<String>,
     /// Where services are: both hosts reach it, it reaches neither.
     pub public: Host,
     /// The hosts.
@@ -70,6 +71,7 @@ impl Internet {
         ip(&["-n", &public, "link", "set", "bridge", "up"])?;
         ip(&["-n", &public, "addr", "add", &format!("{PUBLIC}/24"), "dev", "bridge"])?;
         lose(&public, "bridge")?;
+        let mut routers = Vec::new();
         let mut behind = |number: u8| -> Result<Host> {
             let router = namespaces.add(&format!("router{number}"))?;
             let port = format!("port{number}");
@@ -90,10 +92,23 @@ impl Internet {
             ip(&["-n", &namespace, "link", "set", "eth0", "up"])?;
             ip(&["-n", &namespace, "route", "add", "default", "via", &inside])?;
             translate(&router, nat)?;
+            routers.push(router);
             Ok(Host { namespace, ip: address })
         };
         let hosts = [behind(1)?, behind(2)?];
-        Ok(Self { _namespaces: namespaces, public: Host { namespace: public, ip: PUBLIC.into() }, hosts })
+        Ok(Self { _namespaces: namespaces, routers, public: Host { namespace: public, ip: PUBLIC.into() }, hosts })
+    }
+
+    /// Bytes that have left the router of this host for anywhere but the services.
+    ///
+    /// # Errors
+    /// nftables doesn't say.
+    pub fn direct(&self, host: usize) -> Result<u64> {
+        let router = self.routers.get(host).context("no such host")?;
+        let told = inside(router, &["nft", "--json", "list", "counter", "ip", "nat", "direct"], "")?;
+        let told: serde_json::Value = serde_json::from_str(&told)?;
+        let mut parts = told["nftables"].as_array().into_iter().flatten();
+        parts.find_map(|part| part["counter"]["bytes"].as_u64()).with_context(|| format!("nft says {told}"))
     }
 }
 
@@ -111,6 +126,8 @@ fn translate(namespace: &str, nat: Nat) -> Result<()> {
     // another port.
     let rules = format!(
         "table ip nat {{
+  counter direct {{
+  }}
   chain out {{
     type nat hook postrouting priority srcnat
     oifname wan masquerade {how}
@@ -121,24 +138,27 @@ fn translate(namespace: &str, nat: Nat) -> Result<()> {
   }}
   chain through {{
     type filter hook forward priority filter
+    {passes}
+    iifname lan ip daddr != {PUBLIC} counter name direct
     ct state established,related accept
     iifname wan drop
-    {passes}
   }}
 }}
 "
     );
-    let inside = |words: &[&str], input: &str| -> Result<()> {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", namespace]).args(words);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        child.stdin.take().context("it has an input")?.write_all(input.as_bytes())?;
-        let output = child.wait_with_output()?;
-        ensure!(output.status.success(), "{}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim());
-        Ok(())
-    };
-    inside(&["nft", "-f", "-"], &rules)?;
-    inside(&["tee", "/proc/sys/net/ipv4/ip_forward"], "1")
+    inside(namespace, &["nft", "-f", "-"], &rules)?;
+    inside(namespace, &["tee", "/proc/sys/net/ipv4/ip_forward"], "1").map(drop)
+}
+
+/// Runs a program in `namespace` with this on its standard input, and returns what it prints.
+fn inside(namespace: &str, words: &[&str], input: &str) -> Result<String> {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace]).args(words);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    child.stdin.take().context("it has an input")?.write_all(input.as_bytes())?;
+    let output = child.wait_with_output()?;
+    ensure!(output.status.success(), "{}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// A STUN and TURN server: coturn. It ends when dropped.

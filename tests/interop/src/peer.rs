@@ -37,6 +37,8 @@ pub enum Kind {
     Db2,
     /// No peer: another implementation of multicast DNS, which announces one that isn't there.
     Mdns,
+    /// No peer: npm signalhub as a client of signalling hubs.
+    Signalhub,
     /// A peer over WebRTC alone, by werift. It has a feed of its own.
     Werift,
     /// The same in a page of headless Chromium, by simple-peer.
@@ -50,6 +52,7 @@ impl Kind {
             Self::Classic | Self::ClassicWithoutEbt | Self::ClassicThatSurvives | Self::ClassicPub => "peer-classic.js",
             Self::Db2 => "peer-db2.js",
             Self::Mdns => "mdns.js",
+            Self::Signalhub => "signalhub.js",
             Self::Werift => "rtc-werift.js",
             Self::Chromium => "rtc-chromium.js",
         }

@@ -21,18 +21,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use rtc::data_channel::RTCDataChannelId;
 use rtc::peer_connection::RTCPeerConnection;
 use rtc::peer_connection::event::{RTCDataChannelEvent, RTCPeerConnectionEvent};
 use rtc::peer_connection::message::RTCMessage;
 use rtc::peer_connection::state::RTCPeerConnectionState;
+use rtc::peer_connection::transport::RTCIceCandidateInit;
 use rtc::sansio::Protocol;
-use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
+use rtc::shared::TaggedBytesMut;
 use tokio::time::Sleep;
 
 use super::pipe::{Pipe, Wants};
-use super::sockets::Sockets;
+use super::ports::Ports;
 
 /// Bytes of a message that we send: as many whole packets of 1160 bytes as fit into 16 KiB, which every peer takes.
 pub(super) const MESSAGE: usize = 14 * 1160;
@@ -54,6 +54,19 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How long we wait for the other side to take what was written, once nobody here is interested any more.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// How long an open link keeps the places of ours that it doesn't use: until the other side has settled for one, too.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// What happens while a link opens.
+pub(super) enum Opening<T> {
+    /// It is open.
+    Open,
+    /// Something was heard from the other side by other means.
+    Heard(T),
+    /// A place of ours, of which the connection doesn't know yet.
+    Found(RTCIceCandidateInit),
+}
+
 /// How a link ended.
 pub(super) type Ended = Option<&'static str>;
 
@@ -73,12 +86,14 @@ enum Phase {
 /// A peer connection with its sockets and stream.
 pub(super) struct Link {
     core: RTCPeerConnection,
-    sockets: Sockets,
+    ports: Ports,
     pipe: Pipe,
     phase: Phase,
     channel: Option<RTCDataChannelId>,
-    /// Where the other side is, once connected.
-    remote: Option<SocketAddr>,
+    /// Our place that is in use, and where the other side is, once connected.
+    path: Option<(SocketAddr, SocketAddr)>,
+    /// When the places that are not in use are given up, once open.
+    settled: Option<Instant>,
     /// Packets held back, oldest first, and since when.
     held: VecDeque<(Instant, TaggedBytesMut)>,
     held_bytes: usize,
@@ -93,19 +108,15 @@ pub(super) struct Link {
 
 impl Link {
     /// A link over a connection that has been offered or answered.
-    pub(super) fn new(
-        core: RTCPeerConnection,
-        channel: Option<RTCDataChannelId>,
-        sockets: Sockets,
-        pipe: Pipe,
-    ) -> Self {
+    pub(super) fn new(core: RTCPeerConnection, channel: Option<RTCDataChannelId>, ports: Ports, pipe: Pipe) -> Self {
         Link {
             core,
-            sockets,
+            ports,
             pipe,
             phase: Phase::Opening,
             channel,
-            remote: None,
+            path: None,
+            settled: None,
             held: VecDeque::new(),
             held_bytes: 0,
             stalled: false,
@@ -121,34 +132,35 @@ impl Link {
         &mut self.core
     }
 
-    /// The sockets, for what belongs to gathering candidates.
-    pub(super) fn sockets(&mut self) -> &mut Sockets {
-        &mut self.sockets
-    }
-
     /// Where the other side is, once the channel is open.
     pub(super) fn remote(&self) -> Option<SocketAddr> {
-        self.remote
+        self.path.map(|(_, remote)| remote)
     }
 
-    /// Goes on until the channel is open (`Ok`), the link has ended (`Err`) or `also` has something.
+    /// Goes on until the channel is open, `also` has something, or there is a new place of ours.
+    ///
+    /// # Errors
+    /// Why the link has ended.
     pub(super) async fn open<T>(
         &mut self,
         mut also: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Result<Option<T>, &'static str> {
+    ) -> Result<Opening<T>, &'static str> {
         loop {
             if let Some(ended) = self.pump() {
                 return Err(ended.unwrap_or("the other side has closed the connection"));
             }
             if self.phase == Phase::Open {
-                return Ok(None);
+                return Ok(Opening::Open);
+            }
+            if let Some(candidate) = self.ports.found() {
+                return Ok(Opening::Found(candidate));
             }
             let heard = poll_fn(|context| match also(context) {
                 Poll::Ready(heard) => Poll::Ready(Some(heard)),
                 Poll::Pending => self.poll(context).map(|()| None),
             });
             if let Some(heard) = heard.await {
-                return Ok(Some(heard));
+                return Ok(Opening::Heard(heard));
             }
         }
     }
@@ -182,9 +194,10 @@ impl Link {
                 tokio::time::sleep(PAUSE).await;
             }
             for packet in &last {
-                self.sockets.send_or_drop(packet);
+                self.ports.send(packet);
             }
         }
+        self.ports.release(Instant::now());
     }
 
     /// Moves everything on that can be moved without waiting; `Some` when the link has ended.
@@ -226,6 +239,7 @@ impl Link {
             return Some(Some("the other side opened a data channel that loses or reorders messages"));
         }
         self.channel = Some(id);
+        self.settled = Some(Instant::now() + SETTLED);
         self.phase = Phase::Open;
         None
     }
@@ -295,9 +309,9 @@ impl Link {
         let mut sent = 0;
         while let Some(packet) = self.unsent.take().or_else(|| self.core.poll_write()) {
             if packet.message.first().is_some_and(is_dtls) {
-                self.remote = Some(packet.transport.peer_addr);
+                self.path = Some((packet.transport.local_addr, packet.transport.peer_addr));
             }
-            if !self.sockets.send(&packet) {
+            if !self.ports.send(&packet) {
                 self.unsent = Some(packet);
                 break;
             }
@@ -308,6 +322,12 @@ impl Link {
 
     /// Brings the link to its end when the application wants no more; `Some` when it has ended.
     fn finish(&mut self, now: Instant) -> Option<Ended> {
+        if self.settled.is_some_and(|settled| now >= settled) {
+            self.settled = None;
+            if let Some((local, _)) = self.path {
+                self.ports.keep_only(local, now);
+            }
+        }
         let abandoned = self.pipe.abandoned();
         if abandoned && self.pipe.finished() {
             let until = *self.abandoned_until.get_or_insert(now + DRAIN);
@@ -345,7 +365,7 @@ impl Link {
         };
         happened |= self.pipe.register(context, wants);
         happened |= self.receive(context);
-        if self.unsent.is_some() && self.sockets.poll_writable(context).is_ready() {
+        if self.unsent.is_some() && self.ports.poll_writable(context).is_ready() {
             happened = true;
         }
         let now = Instant::now();
@@ -354,6 +374,7 @@ impl Link {
             self.timer.as_mut().reset(deadline.into());
             if self.timer.as_mut().poll(context).is_ready() {
                 self.ticked = now;
+                self.ports.tick(now);
                 if let Err(error) = self.core.handle_timeout(now) {
                     tracing::debug!(%error, "a peer connection's timers are in trouble");
                 }
@@ -370,30 +391,26 @@ impl Link {
             Phase::Opening | Phase::Open => None,
         };
         let held = self.held.front().map(|(since, _)| *since + HOLD);
-        [self.core.poll_timeout(), phase, held, self.abandoned_until].into_iter().flatten().min()
+        let due = [self.core.poll_timeout(), self.ports.deadline(), phase, held, self.settled, self.abandoned_until];
+        due.into_iter().flatten().min()
     }
 
-    /// Takes what the sockets have.
+    /// Takes what has come.
     fn receive(&mut self, context: &mut Context<'_>) -> bool {
-        let mut received = false;
-        let Link { sockets, core, held, held_bytes, stalled, pipe, .. } = self;
-        sockets.receive(context, |local_addr, peer_addr, bytes| {
-            received = true;
-            let transport =
-                TransportContext { local_addr, peer_addr, transport_protocol: TransportProtocol::UDP, ecn: None };
-            let packet = TaggedBytesMut { now: Instant::now(), transport, message: BytesMut::from(bytes) };
-            let dtls = bytes.first().is_some_and(is_dtls);
+        let Link { ports, core, held, held_bytes, stalled, pipe, .. } = self;
+        ports.poll(context, |packet| {
+            let length = packet.message.len();
+            let dtls = packet.message.first().is_some_and(is_dtls);
             if dtls && !*stalled && (!held.is_empty() || pipe.unread() >= INBOX) {
                 // What a peer sends beyond its window is lost.
-                if *held_bytes + bytes.len() <= HELD {
-                    *held_bytes += bytes.len();
+                if *held_bytes + length <= HELD {
+                    *held_bytes += length;
                     held.push_back((packet.now, packet));
                 }
             } else if let Err(error) = core.handle_read(packet) {
                 tracing::debug!(%error, "a packet that a peer connection doesn't understand");
             }
-        });
-        received
+        })
     }
 
     fn feed(&mut self, packet: TaggedBytesMut) {

@@ -22,8 +22,11 @@
 mod link;
 mod opening;
 mod pipe;
+mod ports;
+mod reflexive;
+mod relay;
+mod servers;
 mod signal;
-mod sockets;
 mod table;
 
 use std::collections::HashMap;
@@ -34,13 +37,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sbot_feed::FeedId;
-use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use self::opening::{Opened, Signalling};
+pub use self::servers::{IceServer, IceServerError};
 pub use self::signal::{Candidate, MAX_CANDIDATE, MAX_SDP, Signal, SignalError};
 use self::table::{Key, MAX_SIGNALS, Table, Verdict};
 use crate::address::Endpoint;
@@ -53,19 +56,6 @@ use crate::transport::{Acceptor, Origin, Pending, Raw, Transport};
 const OUTGOING: usize = 512;
 /// Connections that are open and wait to be accepted.
 const ARRIVED: usize = 16;
-
-/// A STUN or TURN server, as in a browser's `RTCConfiguration`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IceServer {
-    /// `stun:HOST[:PORT]`, `turn:HOST[:PORT][?transport=udp|tcp]`, `turns:HOST[:PORT]`.
-    pub urls: Vec<String>,
-    /// The user's name, for `turn`.
-    #[serde(default)]
-    pub username: String,
-    /// The password, for `turn`.
-    #[serde(default)]
-    pub credential: String,
-}
 
 /// How connections are made.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use rtc::peer_connection::configuration::RTCConfigurationBuilder;
 use rtc::peer_connection::configuration::setting_engine::{SctpMaxMessageSize, SettingEngineBuilder};
 use rtc::peer_connection::sdp::RTCSessionDescription;
-use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCIceCandidate, RTCIceCandidateInit};
+use rtc::peer_connection::transport::RTCIceCandidateInit;
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
 use tokio::sync::mpsc;
 
-use super::link::{Link, failed};
+use super::link::{Link, Opening, failed};
 use super::pipe::{Reader, Writer, pipe};
+use super::ports::Ports;
 use super::signal::{Candidate, Signal, sanitised};
-use super::sockets::Sockets;
 use super::table::MAX_SIGNALS;
 use super::{Outgoing, RtcSettings};
 
@@ -63,15 +63,15 @@ pub(super) struct Opened {
 
 /// Offers a connection and waits until it is open.
 pub(super) async fn offer(settings: &RtcSettings, signalling: Signalling) -> io::Result<Opened> {
-    let sockets = Sockets::open(&settings.addresses)?;
+    let ports = Ports::open(settings)?;
     let mut core = new_core()?;
     let channel = core.create_data_channel(LABEL, None).map_err(failed)?.id();
     let offer = core.create_offer(None).map_err(failed)?;
     core.set_local_description(Instant::now(), offer.clone()).map_err(failed)?;
     signalling.say(Signal::Offer { sdp: offer.sdp })?;
     let (pipe, reader, writer) = pipe();
-    let link = Link::new(core, Some(channel), sockets, pipe);
-    open(link, settings, signalling, false, (reader, writer)).await
+    let link = Link::new(core, Some(channel), ports, pipe);
+    open(link, signalling, false, (reader, writer)).await
 }
 
 /// Answers an offer and waits until the connection is open.
@@ -79,40 +79,36 @@ pub(super) async fn answer(settings: &RtcSettings, offer: &str, signalling: Sign
     let refused = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
     let offer = sanitised(offer, MAX_SIGNALS).map_err(refused)?;
     let offer = RTCSessionDescription::offer(offer).map_err(|error| refused(&error.to_string()))?;
-    let sockets = Sockets::open(&settings.addresses)?;
+    let ports = Ports::open(settings)?;
     let mut core = new_core()?;
     core.set_remote_description(Instant::now(), offer).map_err(|error| refused(&error.to_string()))?;
     let answer = core.create_answer(None).map_err(failed)?;
     core.set_local_description(Instant::now(), answer.clone()).map_err(failed)?;
     signalling.say(Signal::Answer { sdp: answer.sdp })?;
     let (pipe, reader, writer) = pipe();
-    let link = Link::new(core, None, sockets, pipe);
-    open(link, settings, signalling, true, (reader, writer)).await
+    let link = Link::new(core, None, ports, pipe);
+    open(link, signalling, true, (reader, writer)).await
 }
 
 async fn open(
     mut link: Link,
-    settings: &RtcSettings,
     mut signalling: Signalling,
     mut described: bool,
     (reader, writer): (Reader, Writer),
 ) -> io::Result<Opened> {
-    if !settings.relay_only {
-        let own: Vec<_> = link.sockets().addresses().collect();
-        for address in own {
-            let candidate = host_candidate(address)?;
-            link.core().add_local_candidate(candidate.clone()).map_err(failed)?;
-            signalling.say(shown(candidate))?;
-        }
-    }
     // Candidates that came before the answer.
     let mut early = Vec::new();
     loop {
         let heard = &mut signalling.heard;
         let signal = match link.open(|context| heard.poll_recv(context)).await {
-            Ok(None) => break,
-            Ok(Some(Some(signal))) => signal,
-            Ok(Some(None)) => return Err(io::Error::other("given up")),
+            Ok(Opening::Open) => break,
+            Ok(Opening::Found(candidate)) => {
+                link.core().add_local_candidate(candidate.clone()).map_err(failed)?;
+                signalling.say(shown(candidate))?;
+                continue;
+            }
+            Ok(Opening::Heard(Some(signal))) => signal,
+            Ok(Opening::Heard(None)) => return Err(io::Error::other("given up")),
             Err(why) => return Err(io::Error::new(io::ErrorKind::ConnectionAborted, why)),
         };
         match signal {
@@ -158,18 +154,6 @@ fn add_remote(link: &mut Link, Candidate { candidate, sdp_m_line_index, sdp_mid 
     if let Err(error) = link.core().add_remote_candidate(candidate) {
         tracing::debug!(%error, "a candidate that can't be used");
     }
-}
-
-fn host_candidate(address: SocketAddr) -> io::Result<RTCIceCandidateInit> {
-    let base_config = CandidateConfig {
-        network: "udp".to_owned(),
-        address: address.ip().to_string(),
-        port: address.port(),
-        component: 1,
-        ..Default::default()
-    };
-    let candidate = CandidateHostConfig { base_config, ..Default::default() }.new_candidate_host().map_err(failed)?;
-    RTCIceCandidate::from(&candidate).to_json().map_err(failed)
 }
 
 /// A candidate of ours as a signal.

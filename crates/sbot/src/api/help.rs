@@ -270,3 +270,16 @@ pub(crate) fn blobs() -> Value {
         ],
     )
 }
+
+/// `hubs.help`.
+pub(crate) fn hubs() -> Value {
+    const HUB: &[Argument] = &[("hub", "string", false, "https://HOST[:PORT] or http://HOST[:PORT]")];
+    render(
+        "signalling hubs, where peers are met that can't be dialed",
+        &[
+            ("ls", "sync", "the hubs, what is going on with them, and who is there", &[]),
+            ("add", "sync", "use a hub; answers whether it wasn't used before", HUB),
+            ("remove", "sync", "use a hub no longer; answers whether it was used", HUB),
+        ],
+    )
+}

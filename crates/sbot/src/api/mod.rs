@@ -16,6 +16,7 @@ mod failure;
 mod friends;
 mod gossip;
 mod help;
+mod hubs;
 mod import;
 mod info;
 mod invite;
@@ -39,6 +40,7 @@ use serde::Serialize;
 
 pub use blobs::Blobs;
 pub use failure::Failure;
+pub use hubs::{HubEntry, HubPeer, Hubs};
 pub use info::Addresses;
 pub use invite::{Invites, Wish};
 pub use peers::{Durations, Entry, Peer, PeerChange, PeerChangeKind, PeerState, Peers, Pending, Pool};
@@ -68,6 +70,8 @@ pub struct Context {
     pub replication: Arc<dyn Replication>,
     /// Known peers.
     pub peers: Arc<dyn Peers>,
+    /// Signalling hubs.
+    pub hubs: Arc<dyn Hubs>,
     /// Invites, given out and accepted.
     pub invites: Arc<dyn Invites>,
     /// Where we listen.
@@ -147,6 +151,7 @@ pub fn registry(ctx: &Arc<Context>, more: impl FnOnce(Registry<Caller>) -> Regis
         replicate::register,
         gossip::register,
         conn::register,
+        hubs::register,
         invite::register,
         blobs::register,
         import::register,

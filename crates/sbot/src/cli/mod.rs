@@ -10,6 +10,7 @@ mod call;
 mod client;
 mod failure;
 mod hub;
+mod hubs;
 mod invite;
 mod keygen;
 mod messages;
@@ -163,6 +164,12 @@ enum Command {
         /// Multiserver address, net:HOST:PORT~shs:KEY
         address: String,
     },
+    /// Print the signalling hubs that the server uses, where peers are met that can't be dialed
+    #[command(args_conflicts_with_subcommands = true)]
+    Hubs {
+        #[command(subcommand)]
+        what: Option<hubs::HubsCommand>,
+    },
     /// Invite others to this server, or accept a pub's invite
     #[command(subcommand)]
     Invite(invite::InviteCommand),
@@ -270,6 +277,7 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure
         Command::Peers { what: None } => tables::peers(context).await,
         Command::Peers { what: Some(PeersCommand::Replay { file }) } => replay::run(context, &file),
         Command::Connect { address } => tables::connect(context, &address).await,
+        Command::Hubs { what } => hubs::run(context, what).await,
         Command::Invite(command) => invite::run(context, command).await,
         Command::Version => tables::version(context).await,
         Command::Server { .. } | Command::Hub(_) | Command::Keygen { .. } | Command::Completions { .. } => Ok(()),

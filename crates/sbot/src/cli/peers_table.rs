@@ -73,7 +73,7 @@ fn why(why: &str, error: &str) -> String {
 }
 
 /// A time in its largest unit.
-fn duration(milliseconds: f64) -> String {
+pub(super) fn duration(milliseconds: f64) -> String {
     let seconds = milliseconds / 1000.0;
     let units = [(86_400.0, "d"), (3_600.0, "h"), (60.0, "min")];
     match units.iter().find(|(unit, _)| seconds >= *unit) {

@@ -17,7 +17,7 @@ use super::text::{printable, shortened};
 const CELL: usize = 100;
 
 /// The server's answer to a method without arguments, as a value.
-async fn ask(client: &Client, method: &str) -> Result<Value, Failure> {
+pub(super) async fn ask(client: &Client, method: &str) -> Result<Value, Failure> {
     let body = client.call(method, &[]).await?;
     serde_json::from_str(&json_of(&body))
         .map_err(|error| Failure::new(Code::Failed, format!("the answer of {method} is no JSON: {error}")))

@@ -306,6 +306,16 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Refuses a key in this object that nobody asked for.
+    pub(crate) fn finish_strictly(self) -> Result<(), ConfigError> {
+        let mut warnings = Vec::new();
+        self.finish(&mut warnings);
+        match warnings.into_iter().next() {
+            Some(Warning::UnknownKey { place, key, nearest }) => Err(ConfigError::UnknownKey { place, key, nearest }),
+            _ => Ok(()),
+        }
+    }
+
     /// Warns of every key in this object that nobody asked for.
     pub(crate) fn finish(self, warnings: &mut Vec<Warning>) {
         let asked = self.asked.borrow();

@@ -23,6 +23,7 @@ mod json;
 mod layers;
 pub mod manifest;
 mod read;
+mod rtc;
 pub mod secret;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sbot_feed::{FeedId, HmacKey, Keypair, NetworkKey};
+use sbot_multiserver::HubAddress;
 
 pub use json::{Position, SyntaxError};
 pub use layers::Place;
@@ -62,6 +64,8 @@ pub struct Config {
     pub replication: Replication,
     /// Which peers are sought.
     pub peers: Peers,
+    /// How peers are met that can't be dialed.
+    pub rtc: Rtc,
     /// What blobs are kept and fetched.
     pub blobs: Blobs,
     /// Peers with the owner's rights beside the owner's own key (`master`).
@@ -187,6 +191,35 @@ pub struct Peers {
     pub record: Option<PathBuf>,
 }
 
+/// Signalling hubs and connections over WebRTC (`rtc`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rtc {
+    /// `rtc.hubs`: signalling hubs to meet peers at.
+    pub hubs: Vec<HubAddress>,
+    /// `rtc.iceServers`: STUN and TURN servers, as in a browser's `RTCConfiguration`.
+    pub ice_servers: Vec<IceServer>,
+    /// `rtc.iceTransportPolicy` is `relay`: only connections by TURN servers, so that peers don't learn our address.
+    pub relay_only: bool,
+}
+
+/// A STUN or TURN server (`rtc.iceServers`).
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct IceServer {
+    /// `urls`: `stun:HOST[:PORT]`, `turn:HOST[:PORT][?transport=udp|tcp]`, `turns:HOST[:PORT]`.
+    pub urls: Vec<String>,
+    /// `username`, for `turn`.
+    pub username: String,
+    /// `credential`: the password, for `turn`.
+    pub credential: String,
+}
+
+impl fmt::Debug for IceServer {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IceServer").field("urls", &self.urls).field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
 /// What blobs are kept and fetched (`blobs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Blobs {
@@ -261,6 +294,7 @@ impl Config {
                 pub_hops: 2,
                 record: None,
             },
+            rtc: Rtc::default(),
             blobs: Blobs { sympathy: 3, stingy: false, legacy: true, pushy: 3, max: 5 * 1024 * 1024 },
             masters: Vec::new(),
             allow_private_invites: false,
@@ -410,6 +444,16 @@ pub enum ConfigError {
         expected: String,
         /// What it is.
         found: String,
+    },
+    /// There is no such setting, where each counts: what is asked for there and not done could be a danger.
+    #[error("{place}: there is no setting {key}{}", nearest.as_ref().map(|known| format!(" (did you mean {known}?)")).unwrap_or_default())]
+    UnknownKey {
+        /// Where it was set.
+        place: Place,
+        /// The dotted key path.
+        key: String,
+        /// The known key that comes closest.
+        nearest: Option<String>,
     },
     /// Two settings can't both hold.
     #[error("{place}: {message}")]

@@ -161,6 +161,7 @@ fn read_into(config: &mut Config, root: Section<'_>, warnings: &mut Vec<Warning>
     read_timers(config, &root, warnings)?;
     read_replication(config, &root, warnings)?;
     read_peers(config, &root, warnings)?;
+    super::rtc::read(&mut config.rtc, &root)?;
     read_blobs(config, &root, warnings)?;
 
     if let Some(masters) = root.parsed_list("master", "feed ids, @….ed25519", |text| text.parse().ok())? {

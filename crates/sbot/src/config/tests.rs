@@ -286,3 +286,51 @@ fn host_and_port_in_a_file_must_agree_with_incoming_and_options_override_it() {
     let config = Config::load(&sources).unwrap().config;
     assert_eq!((config.connections.net[0].port, config.connections.net[0].host.as_deref()), (3, Some("b")));
 }
+
+#[test]
+fn hubs_and_ice_servers_are_read_in_the_shapes_of_browsers() {
+    let rtc = load(
+        r#"{"rtc": {
+          "hubs": ["https://Hub.example:443/", "10.0.0.1:8080"],
+          "iceServers": [
+            {"urls": "stun:stun.example:3478"},
+            {"urls": ["turn:turn.example?transport=tcp", "turns:turn.example"], "username": "me", "credential": "secret"}
+          ],
+          "iceTransportPolicy": "relay"
+        }}"#,
+    )
+    .config
+    .rtc;
+    let hubs: Vec<_> = rtc.hubs.iter().map(ToString::to_string).collect();
+    assert_eq!(hubs, ["https://hub.example", "http://10.0.0.1:8080"]);
+    assert_eq!((rtc.ice_servers.len(), rtc.relay_only), (2, true));
+    assert_eq!(rtc.ice_servers[1].credential, "secret");
+    assert!(!format!("{rtc:?}").contains("secret"));
+    assert_eq!(load("{}").config.rtc, crate::config::Rtc::default());
+    let (_directory, mut sources) = with_config("{}");
+    sources.options = vec![option("rtc.hubs", "https://hub.example")];
+    assert_eq!(Config::load(&sources).unwrap().config.rtc.hubs.len(), 1);
+}
+
+#[test]
+fn what_is_wrong_about_hubs_and_ice_servers_is_an_error() {
+    assert_eq!(
+        error(r#"{"rtc": {"hubs": ["https://user@hub.example"]}}"#),
+        "DIR/config:1:19: rtc.hubs.0 must be addresses of signalling hubs, https://HOST[:PORT] or http://HOST[:PORT], \
+         found the text \"https://user@hub.example\""
+    );
+    assert_eq!(
+        error(r#"{"rtc": {"iceTransportPolice": "relay"}}"#),
+        "DIR/config:1:10: there is no setting rtc.iceTransportPolice (did you mean rtc.iceTransportPolicy?)"
+    );
+    for (text, says) in [
+        (r#"{"rtc": {"hubs": {"one": 1}}}"#, "rtc.hubs must be addresses"),
+        (r#"{"rtc": {"iceServers": [{"urls": "http://x"}]}}"#, "rtc.iceServers.0.urls must be stun:"),
+        (r#"{"rtc": {"iceServers": [{"url": "stun:x"}]}}"#, "did you mean rtc.iceServers.0.urls?"),
+        (r#"{"rtc": {"iceServers": [{"urls": "turn:x", "username": "me"}]}}"#, "needs username and credential"),
+        (r#"{"rtc": {"iceTransportPolicy": "none"}}"#, "must be all or relay"),
+        (r#"{"rtc": {"iceTransportPolicy": "relay", "iceServers": [{"urls": "stun:x"}]}}"#, "no turn server"),
+    ] {
+        assert!(error(text).contains(says), "{}", error(text));
+    }
+}

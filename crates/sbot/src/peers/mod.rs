@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sbot_feed::FeedId;
-use sbot_multiserver::{Address, Connection, Dialer};
+use sbot_multiserver::{Address, Connection, Dialer, HubAddress};
 use sbot_peer_manager::{Action, AttemptId, Change, Effect, LinkId, Millis, Refusal, Saved, Settings, Source, State};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::api::{self, PeerChange};
+use crate::hubs::{self, Configured, Hubs};
 use crate::state::State as Saves;
 use crate::time::Steady;
 
@@ -70,6 +71,10 @@ pub(crate) struct Options {
     pub(crate) own: FeedId,
     /// How peers are dialed.
     pub(crate) dialer: Dialer,
+    /// The signalling hubs that we are at.
+    pub(crate) hubs: Arc<Hubs>,
+    /// Those of the settings.
+    pub(crate) hub_addresses: Vec<HubAddress>,
     /// Where the peers are saved.
     pub(crate) saves: Arc<Saves>,
     /// The time.
@@ -90,6 +95,8 @@ pub(crate) struct PeerRuntime {
     state: Mutex<State>,
     time: Steady,
     dialer: Dialer,
+    hubs: Arc<Hubs>,
+    configured: Mutex<Configured>,
     saves: Arc<Saves>,
     distance: Distance,
     recorder: Option<Recorder>,
@@ -134,15 +141,18 @@ impl PeerRuntime {
     /// # Errors
     /// If the recording can't be written.
     pub(crate) fn new(options: Options) -> std::io::Result<Arc<PeerRuntime>> {
-        let Options { own, dialer, saves, time, seed, settings, distance, record } = options;
+        let Options { own, dialer, hubs, hub_addresses, saves, time, seed, settings, distance, record } = options;
         let state = State::restore(own, settings, seed, time.now(), read_saved(&saves));
         let notes = answers::saved_notes(&saves, &state);
+        let configured = Configured::new(&hub_addresses, saves.value(hubs::SAVED).ok().flatten().as_deref());
         let recorder = record.map(|path| Recorder::create(path, &state)).transpose()?;
         Ok(Arc::new_cyclic(|me| PeerRuntime {
             own,
             state: Mutex::new(state),
             time,
             dialer,
+            hubs,
+            configured: Mutex::new(configured),
             saves,
             distance,
             recorder,
@@ -166,6 +176,23 @@ impl PeerRuntime {
     pub(crate) fn serve_with(&self, server: Arc<dyn Serve>) {
         // Called once, when the node is put together.
         let _ = self.server.set(server);
+    }
+
+    /// The signalling hubs that we are at.
+    pub(crate) fn hubs(&self) -> &Hubs {
+        &self.hubs
+    }
+
+    /// Which signalling hubs are to be used, and why.
+    pub(crate) fn configured_hubs(&self) -> &Mutex<Configured> {
+        &self.configured
+    }
+
+    /// Uses the signalling hubs of the settings and those added by hand, and no others.
+    pub(crate) fn use_hubs(&self) {
+        let actions = self.look(|state| self.configured.lock().actions(state));
+        // A hub that is refused is told of.
+        let _ = self.apply_together(actions);
     }
 
     /// Looks at what is known.
@@ -303,17 +330,20 @@ impl PeerRuntime {
                 }
             }
             Effect::ConnectToHub { hub } => {
-                let error = "this program can't use signalling hubs yet".to_owned();
-                let Some(me) = self.me.upgrade() else { return };
-                // Not from within the action that wanted it.
-                tokio::spawn(async move { me.apply(Action::HubConnectionFailed { hub, error }) });
+                if let Some(me) = self.me.upgrade() {
+                    self.hubs.connect(hub, me);
+                }
             }
+            Effect::AnnounceToHub { hub } => self.hubs.announce(&hub),
+            Effect::LeaveHub { hub } => self.hubs.leave(&hub),
+            Effect::HubChanged { hub, change } => self.look(|state| {
+                let known = state.hub(&hub);
+                let error = known.and_then(|known| known.last_error.as_deref());
+                hubs::log(&hub, change, known.map_or(0, |known| known.failures), error);
+            }),
             Effect::HubRefused { hub, why } => tracing::warn!(hub, "not used: {why}"),
-            // Told already; and hubs that were never connected need no goodbye.
-            Effect::Changed { .. }
-            | Effect::HubChanged { .. }
-            | Effect::AnnounceToHub { .. }
-            | Effect::LeaveHub { .. } => {}
+            // Told already.
+            Effect::Changed { .. } => {}
         }
     }
 
@@ -427,10 +457,11 @@ impl PeerRuntime {
         let saved = self.state.lock().saved();
         let saved = serde_json::to_vec(&saved);
         let notes = self.notes.lock().saved();
+        let hubs = serde_json::to_vec(&*self.configured.lock());
         let size = saved.as_ref().map_or(0, Vec::len);
         let saves = Arc::clone(&self.saves);
         let save = move || {
-            [(SAVED, saved), (SAVED_NOTES, notes)].into_iter().try_for_each(|(name, saved)| {
+            [(SAVED, saved), (SAVED_NOTES, notes), (hubs::SAVED, hubs)].into_iter().try_for_each(|(name, saved)| {
                 let saved = saved.map_err(|error| error.to_string())?;
                 saves.save_value(name, &saved).map_err(|error| error.to_string())
             })

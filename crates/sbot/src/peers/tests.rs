@@ -16,7 +16,9 @@ fn runtime(dir: &std::path::Path) -> Arc<PeerRuntime> {
     let clock: crate::publish::Clock = Arc::new(|| 1_000.0);
     let options = Options {
         own: keys.id(),
-        dialer: Dialer::new(NetworkKey([0; 32]), keys, DialSettings::default()),
+        dialer: Dialer::new(NetworkKey([0; 32]), keys.clone(), DialSettings::default()),
+        hubs: Hubs::new(keys.id(), NetworkKey([0; 32]), &crate::config::Rtc::default(), Arc::new(|_| None)),
+        hub_addresses: Vec::new(),
         saves: Arc::new(Saves::open(&dir.join("state.redb")).unwrap()),
         time: Steady::new(&clock, Arc::new(|| 1)),
         seed: 1,

@@ -293,6 +293,26 @@ async fn every_method_has_a_rule_and_a_line_in_the_docs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn hubs_are_added_and_removed_by_their_addresses() {
+    let world = World::new();
+    let client = world.owner();
+    assert_eq!(client.call("hubs.ls", json!([])).await, Ok(json!([])));
+    assert_eq!(client.call("hubs.add", json!(["https://HUB.example:443/"])).await, Ok(json!(true)));
+    assert_eq!(client.call("hubs.remove", json!(["hub.example"])).await, Ok(json!(true)));
+    for (wrong, why) in [
+        (json!(["https://full.example"]), "one too many"),
+        (json!([]), "Param 0 is required"),
+        (json!([5]), "5 is no address of a hub"),
+        (json!(["https://me@hub.example"]), "a user or password has no place in it"),
+        (json!(["ftp://hub.example"]), "expected http or https"),
+    ] {
+        let error = client.call("hubs.add", wrong).await.unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
+    assert!(world.stranger(other().id()).call("hubs.ls", json!([])).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_graph_follows_what_is_published() {
     let world = World::new();
     let client = world.owner();

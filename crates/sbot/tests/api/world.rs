@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sbot::api::{
-    Addresses, Blobs, Caller, Context, Entry, Failure, Invites, Peer, PeerChange, PeerStatus, Peers, Pending, Pool,
-    Progress, Replication, Wish, registry,
+    Addresses, Blobs, Caller, Context, Entry, Failure, HubEntry, Hubs, Invites, Peer, PeerChange, PeerStatus, Peers,
+    Pending, Pool, Progress, Replication, Wish, registry,
 };
 use sbot::config::Scope;
 use sbot::private::Boxes;
@@ -13,7 +13,7 @@ use sbot::publish::Publisher;
 use sbot::social::Social;
 use sbot_authorisation::Role;
 use sbot_feed::{FeedId, Keypair};
-use sbot_multiserver::{Address, InviteCode};
+use sbot_multiserver::{Address, HubAddress, InviteCode};
 use sbot_rpc::{Body, CallError, Limits, Session, Source};
 use sbot_store::{BlobStore, Record, Store, StoreOptions};
 use serde_json::{Map, Value};
@@ -57,6 +57,7 @@ impl World {
             blobs: Arc::new(Blobs::new(BlobStore::open(&dir.path().join("blobs"), 1 << 20).unwrap())),
             replication: Arc::new(NoReplication::new()),
             peers: Arc::new(NoPeers(broadcast::Sender::new(1))),
+            hubs: Arc::new(NoHubs),
             invites: Arc::new(NoInvites),
             addresses: Arc::new(Nowhere),
             clock,
@@ -289,5 +290,22 @@ impl Addresses for Nowhere {
 
     fn port_everywhere(&self, _: Scope) -> Option<u16> {
         None
+    }
+}
+
+/// No hub is used, and one of them can be.
+struct NoHubs;
+
+impl Hubs for NoHubs {
+    fn list(&self) -> Vec<HubEntry> {
+        Vec::new()
+    }
+
+    fn add(&self, hub: &HubAddress) -> Result<bool, Failure> {
+        if hub.host() == "hub.example" { Ok(true) } else { Err(Failure::new(format!("{hub} is one too many"))) }
+    }
+
+    fn remove(&self, hub: &HubAddress) -> bool {
+        hub.host() == "hub.example"
     }
 }
