@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sbot_authorisation::{Role, role_of};
+use sbot_discovery::hub;
 use sbot_feed::{FeedId, Keypair};
 use sbot_multiserver::{Connection, DialSettings, Endpoint, ListenError, ListenSettings, Listener, Route};
 use sbot_peer_manager::{Action, Settings as PeerSettings};
@@ -225,7 +226,7 @@ impl Node {
 
         let replicating = Replicating::new(&config, &store, id, Arc::clone(&saves), Arc::clone(&social));
         let dial = DialSettings { handshake_timeout: config.timers.handshake, ..DialSettings::default() };
-        let hops: Arc<dyn Fn(&FeedId) -> Option<u32> + Send + Sync> = {
+        let hops: hub::Hops = {
             let social = Arc::clone(&social);
             Arc::new(move |peer| discovering::hops_of(&social.hops(), peer))
         };

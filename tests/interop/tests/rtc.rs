@@ -71,7 +71,8 @@ fn two_nodes_meet(kind: HubKind) -> Result<()> {
     let follow = |who: &str| json!({"type": "contact", "contact": who, "following": true});
     one.publish(follow(&two.id))?;
     two.publish(follow(&one.id))?;
-    for (node, other) in [(&mut one, &two.id), (&mut two, &one.id)] {
+    let ids = (one.id.clone(), two.id.clone());
+    for (node, other) in [(&mut one, &ids.1), (&mut two, &ids.0)] {
         wait_until("they are connected", PATIENCE, || Ok(link(node, other)?.is_some())).with_context(|| node.log())?;
         let link = link(node, other)?.context("gone again")?;
         let address = link["address"].as_str().unwrap_or_default();

@@ -455,7 +455,7 @@ pub enum ConfigError {
         /// The known key that comes closest.
         nearest: Option<String>,
     },
-    /// Two settings can't both hold.
+    /// Two settings can't both hold, or one is of no use.
     #[error("{place}: {message}")]
     Conflict {
         /// Where one of them was set.

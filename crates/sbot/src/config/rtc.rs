@@ -8,9 +8,6 @@ use sbot_multiserver::HubAddress;
 use super::layers::Section;
 use super::{ConfigError, IceServer, Rtc};
 
-/// What a URL in `iceServers` looks like.
-const ICE: &str = "stun:HOST[:PORT], turn:HOST[:PORT][?transport=udp or tcp], turns:HOST[:PORT], or several of them";
-
 /// Reads `rtc`.
 pub(super) fn read(rtc: &mut Rtc, root: &Section<'_>) -> Result<(), ConfigError> {
     let section = root.section("rtc")?;
@@ -41,86 +38,26 @@ pub(super) fn read(rtc: &mut Rtc, root: &Section<'_>) -> Result<(), ConfigError>
 }
 
 fn ice_server(section: Section<'_>) -> Result<IceServer, ConfigError> {
-    let urls = section.parsed_list("urls", ICE, |text| is_ice_url(text).then(|| text.to_owned()))?.unwrap_or_default();
+    let expected = "stun:HOST:PORT, turn:HOST:PORT or turns:HOST:PORT, or several of them";
+    let urls = section.parsed_list("urls", expected, |text| Some(text.to_owned()))?;
     let username = section.text("username")?.unwrap_or_default();
     let credential = section.text("credential")?.unwrap_or_default();
-    let place = section.place_of("urls");
-    let needs_user = urls.iter().any(|url| !url.starts_with("stun:"));
-    if needs_user
-        && (username.is_empty() || credential.is_empty())
-        && let Some(place) = place
+    let server = IceServer { urls: urls.unwrap_or_default(), username, credential };
+    #[cfg(feature = "rtc")]
+    if let Err(error) = server.for_transport().check()
+        && let Some(place) = section.place_of("urls")
     {
-        let message = "a turn server in rtc.iceServers needs username and credential".into();
-        return Err(ConfigError::Conflict { place, message });
+        return Err(ConfigError::Conflict { place, message: format!("rtc.iceServers: {error}") });
     }
     section.finish_strictly()?;
-    Ok(IceServer { urls, username, credential })
+    Ok(server)
 }
 
-/// RFC 7064 and RFC 7065, with the schemes that are supported.
-fn is_ice_url(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once(':') else { return false };
-    let (place, transport) = match rest.split_once('?') {
-        Some((place, query)) => (place, Some(query)),
-        None => (rest, None),
-    };
-    let known = match (scheme, transport) {
-        ("stun" | "turns", None) | ("turn", None | Some("transport=udp" | "transport=tcp")) => true,
-        ("turns", Some("transport=tcp")) => true,
-        _ => false,
-    };
-    let (host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, "")) => (host, None),
-        Some((host, rest)) => (host, Some(rest.strip_prefix(':').unwrap_or("none"))),
-        None => match place.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (place, None),
-        },
-    };
-    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
-    known
-        && !host.is_empty()
-        && host.chars().all(sound)
-        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_of_ice_servers_are_those_of_browsers() {
-        for good in [
-            "stun:stun.example",
-            "stun:192.0.2.1:3478",
-            "stun:[2001:db8::1]:3478",
-            "stun:[2001:db8::1]",
-            "turn:turn.example?transport=tcp",
-            "turn:turn.example:3478?transport=udp",
-            "turns:turn.example:5349",
-            "turns:turn.example?transport=tcp",
-        ] {
-            assert!(is_ice_url(good), "{good}");
-        }
-        for bad in [
-            "",
-            "stun",
-            "stun:",
-            "stun:host:0",
-            "stun:host:65536",
-            "stun:host:",
-            "stun://host",
-            "http:host",
-            "stuns:host",
-            "turn:host?transport=sctp",
-            "turn:host?",
-            "stun:host?transport=udp",
-            "stun:ho st",
-            "stun:[::1",
-            "stun:[::1]3478",
-            "turn:user@host",
-        ] {
-            assert!(!is_ice_url(bad), "{bad}");
-        }
+#[cfg(feature = "rtc")]
+impl IceServer {
+    /// As the transport takes it.
+    pub(crate) fn for_transport(&self) -> sbot_multiserver::IceServer {
+        let IceServer { urls, username, credential } = self.clone();
+        sbot_multiserver::IceServer { urls, username, credential }
     }
 }

@@ -325,9 +325,9 @@ fn what_is_wrong_about_hubs_and_ice_servers_is_an_error() {
     );
     for (text, says) in [
         (r#"{"rtc": {"hubs": {"one": 1}}}"#, "rtc.hubs must be addresses"),
-        (r#"{"rtc": {"iceServers": [{"urls": "http://x"}]}}"#, "rtc.iceServers.0.urls must be stun:"),
+        (r#"{"rtc": {"iceServers": [{"urls": "http://x"}]}}"#, "expected stun:HOST:PORT"),
         (r#"{"rtc": {"iceServers": [{"url": "stun:x"}]}}"#, "did you mean rtc.iceServers.0.urls?"),
-        (r#"{"rtc": {"iceServers": [{"urls": "turn:x", "username": "me"}]}}"#, "needs username and credential"),
+        (r#"{"rtc": {"iceServers": [{"urls": "turn:x", "username": "me"}]}}"#, "needs a username and a credential"),
         (r#"{"rtc": {"iceTransportPolicy": "none"}}"#, "must be all or relay"),
         (r#"{"rtc": {"iceTransportPolicy": "relay", "iceServers": [{"urls": "stun:x"}]}}"#, "no turn server"),
     ] {

@@ -14,7 +14,7 @@ mod rtc {
     use std::io;
     use std::sync::Weak;
 
-    use sbot_multiserver::{Acceptor, Endpoint, IceServer, Outgoing, Pending, Raw, Rtc, RtcSettings};
+    use sbot_multiserver::{Acceptor, Endpoint, Outgoing, Pending, Raw, Rtc, RtcSettings};
     use tokio::sync::mpsc;
 
     use super::*;
@@ -29,13 +29,8 @@ mod rtc {
 
     impl Transport {
         pub(crate) fn new(own: FeedId, settings: &Settings) -> (Transport, FromTransport) {
-            let server = |server: &crate::config::IceServer| IceServer {
-                urls: server.urls.clone(),
-                username: server.username.clone(),
-                credential: server.credential.clone(),
-            };
             let settings = RtcSettings {
-                ice_servers: settings.ice_servers.iter().map(server).collect(),
+                ice_servers: settings.ice_servers.iter().map(crate::config::IceServer::for_transport).collect(),
                 relay_only: settings.relay_only,
                 ..RtcSettings::default()
             };
