@@ -31,6 +31,15 @@ fn start(host: &Host, dir: &Path, key: &str, hub: &Hub, turn: &Value) -> Result<
     SbotNode::start_on(host, dir, key)
 }
 
+/// `node` follows `other`, and writes its posts; returns the last.
+fn writes(node: &mut SbotNode, other: &str) -> Result<String> {
+    let mut last = node.publish(json!({"type": "contact", "contact": other, "following": true}))?;
+    for _ in 0..POSTS {
+        last = node.publish(json!({"type": "post", "text": "x".repeat(LENGTH)}))?;
+    }
+    Ok(last)
+}
+
 /// Two nodes behind such routers, who follow each other, exchange their posts.
 fn meet(nat: Nat, turn: &str) -> Result<Option<Met>> {
     let Some(internet) = Internet::new(nat)? else { return Ok(None) };
@@ -41,18 +50,13 @@ fn meet(nat: Nat, turn: &str) -> Result<Option<Met>> {
         {"urls": format!("stun:{}", relay.at)},
         {"urls": format!("turn:{}{turn}", relay.at), "username": Relay::USER, "credential": Relay::PASSWORD},
     ]);
-    let start = |number: usize| {
-        start(&internet.hosts[number], &world.path().join(number.to_string()), &key, &hub, &servers)
-    };
+    let start =
+        |number: usize| start(&internet.hosts[number], &world.path().join(number.to_string()), &key, &hub, &servers);
     let (mut one, mut two) = (start(0)?, start(1)?);
-    let mut last = Vec::new();
-    for (node, other) in [(&mut one, two.id.clone()), (&mut two, one.id.clone())] {
-        node.publish(json!({"type": "contact", "contact": other, "following": true}))?;
-        let text = "x".repeat(LENGTH);
-        let posts = (0..POSTS).map(|_| node.publish(json!({"type": "post", "text": text})));
-        last.extend(posts.collect::<Result<Vec<_>>>()?.pop());
-    }
-    let exchanged = wait_until("both have the other's posts", PATIENCE, || Ok(one.has(&last[1])? && two.has(&last[0])?));
+    let (first, second) = (one.id.clone(), two.id.clone());
+    let last = [writes(&mut one, &second)?, writes(&mut two, &first)?];
+    let exchanged =
+        wait_until("both have the other's posts", PATIENCE, || Ok(one.has(&last[1])? && two.has(&last[0])?));
     exchanged.map_err(|error| error.context(format!("one says:\n{}\ntwo says:\n{}", one.log(), two.log())))?;
     Ok(Some(Met { direct: [internet.direct(0)?, internet.direct(1)?], allocations: relay.allocations()? }))
 }

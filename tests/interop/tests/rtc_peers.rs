@@ -38,7 +38,9 @@ fn reads_back(peer: &mut JsPeer, id: &str) -> Result<u64> {
 fn start(kind: Kind, world: &Path, hub: &Hub, words: &[&str]) -> Result<(SbotNode, JsPeer)> {
     let key = network_key()?;
     let mut peer = JsPeer::start_rtc(kind, &world.join("js"), &key, &hub.url, words)?;
-    let node = SbotNode::start_with(&world.join("sbot"), &key, &["--rtc.hubs", &hub.url, "--master", &peer.id])?;
+    // It stays away from hubs as long as it connects to nobody of itself.
+    let words = ["--conn.autostart", "true", "--rtc.hubs", &hub.url, "--master", &peer.id];
+    let node = SbotNode::start_with(&world.join("sbot"), &key, &words)?;
     wait_until("it hears of us", PATIENCE, || {
         let heard = peer.ask(json!({"do": "heard"}))?;
         Ok(heard.as_array().is_some_and(|heard| heard.contains(&json!(node.id))))
@@ -119,7 +121,8 @@ fn so_does_a_page_that_tells_names_in_place_of_addresses() -> Result<()> {
 fn a_stranger_is_refused_by_the_methods_name_and_reads_what_all_may_read() -> Result<()> {
     let (key, world) = (network_key()?, tempfile::tempdir()?);
     let hub = Hub::start(HubKind::Ours, &world.path().join("hub"))?;
-    let mut node = SbotNode::start_with(&world.path().join("sbot"), &key, &["--rtc.hubs", &hub.url])?;
+    let words = ["--conn.autostart", "true", "--rtc.hubs", &hub.url];
+    let mut node = SbotNode::start_with(&world.path().join("sbot"), &key, &words)?;
     node.publish(json!({"type": "post", "text": "for everyone"}))?;
     let mut peer = JsPeer::start_rtc(Kind::Werift, &world.path().join("js"), &key, &hub.url, &[])?;
     wait_until("it hears of us", PATIENCE, || Ok(peer.ask(json!({"do": "heard"}))? == json!([node.id])))?;
