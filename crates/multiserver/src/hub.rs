@@ -146,7 +146,8 @@ impl HubAddress {
             None => return Err(bad("it has no host".into())),
         };
         let usual = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_:".contains(&byte);
-        if host.is_empty() || host.len() > MAX_HOST || host.starts_with('.') || !host.bytes().all(usual) {
+        let gaps = host.split('.').any(str::is_empty);
+        if gaps || host.len() > MAX_HOST || !host.bytes().all(usual) {
             return Err(bad("its host is no name of a host".into()));
         }
         match url.port_or_known_default() {

@@ -74,6 +74,9 @@ fn what_names_no_hub_or_more_than_one_is_refused_with_the_reason() {
         ("https://hub;example", "no name of a host"),
         ("https://.", "no name of a host"),
         ("https://.hub", "no name of a host"),
+        ("https://hub..example", "no name of a host"),
+        // Without its last dot, this would be another host.
+        ("http://0..", "no name of a host"),
         ("https://hub.example;net:h:1", "port"),
         ("https://[::1%25eth0]", "IPv6"),
         ("rtc:8080", "expected rtc:HOST:PORT"),

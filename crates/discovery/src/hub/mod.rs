@@ -15,15 +15,17 @@
 
 mod attendance;
 mod http;
+mod join;
 mod message;
 mod names;
 mod rates;
 pub mod sse;
-mod task;
+mod stream;
+mod visit;
 
 pub use attendance::{Attendance, MOST_KNOWN, MOST_STRANGERS, Presence};
 pub use http::HubError;
+pub use join::{Hops, Hub, HubCounts, HubEvent, HubSettings, WAITING_EVENTS, WAITING_POSTS, join};
 pub use message::{MAX_MESSAGE, NotUnderstood, Said};
 pub use names::HubNames;
 pub use rates::{Rate, Rates};
-pub use task::{Hops, Hub, HubCounts, HubEvent, HubSettings, WAITING_EVENTS, WAITING_POSTS, join};

@@ -4,16 +4,11 @@
 //! Writer ─▶ outbox ─▶ SCTP ─▶ DTLS ─▶ ICE ─▶ sockets          at most OUTBOX + SEND_AHEAD bytes
 //! Reader ◀─ inbox ◀── SCTP ◀─ DTLS ◀─ ICE ◀─ (held) ◀─ sockets
 //! ```
-//! **A slow reader** has to slow the sender down, and be served at once when it reads on. SCTP's window alone does only
-//! the first: nothing tells the sender that it has opened again, so that it asks, after a second, then two, then four.
-//! So when the inbox is full, what comes is held back for a while ([`HOLD`], less than any retransmission takes), just as
-//! in a slow network: the sender waits for acknowledgements, and goes on as soon as the reader does. Only a reader that
-//! stands still for longer has the window closed.
+//! What comes for a slow reader is in [`super::inlet`].
 //!
 //! **The end**: when all that was written is acknowledged, the channel is closed, and when the other side has read
 //! everything and closed it as well, the connection. Sources: RFC 8831 6.7 (closing), RFC 9260 6 (windows), RFC 8445.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -31,6 +26,7 @@ use rtc::sansio::Protocol;
 use rtc::shared::TaggedBytesMut;
 use tokio::time::Sleep;
 
+use super::inlet::{INBOX, Inlet, is_dtls};
 use super::pipe::{Pipe, Wants};
 use super::ports::Ports;
 
@@ -38,13 +34,6 @@ use super::ports::Ports;
 pub(super) const MESSAGE: usize = 14 * 1160;
 /// Bytes that are sent and not acknowledged, as far as the other side's window allows: 10 MB/s at 100 ms.
 pub(super) const SEND_AHEAD: usize = 1024 * 1024;
-/// Bytes that wait to be read before what comes is held back.
-const INBOX: usize = 512 * 1024;
-/// How long packets are held back. Shorter than the shortest time after which a peer sends anew: 400 ms in Chromium,
-/// a second by the standard.
-const HOLD: Duration = Duration::from_millis(250);
-/// Bytes that are held back. A peer that keeps to the window of 1 MiB has no more under way, packets' overhead included.
-const HELD: usize = 2 * 1024 * 1024;
 /// Packets read at once from a socket before anything else is looked after.
 pub(super) const BURST: usize = 64;
 /// Timers are not looked at more often: a deadline in the past must not keep the task from the sockets.
@@ -94,11 +83,7 @@ pub(super) struct Link {
     path: Option<(SocketAddr, SocketAddr)>,
     /// When the places that are not in use are given up, once open.
     settled: Option<Instant>,
-    /// Packets held back, oldest first, and since when.
-    held: VecDeque<(Instant, TaggedBytesMut)>,
-    held_bytes: usize,
-    /// The reader stands still: nothing is held back, and the window closes.
-    stalled: bool,
+    inlet: Inlet,
     /// When nobody is left here, how long to go on.
     abandoned_until: Option<Instant>,
     unsent: Option<TaggedBytesMut>,
@@ -117,9 +102,7 @@ impl Link {
             channel,
             path: None,
             settled: None,
-            held: VecDeque::new(),
-            held_bytes: 0,
-            stalled: false,
+            inlet: Inlet::default(),
             abandoned_until: None,
             unsent: None,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -249,7 +232,7 @@ impl Link {
         let mut delivered = 0;
         while self.pipe.unread() < most {
             let Some(message) = self.core.poll_read() else {
-                self.stalled = false;
+                self.inlet.caught_up();
                 break;
             };
             // There is one channel only.
@@ -264,17 +247,10 @@ impl Link {
     /// Lets packets in that were held back, as long as fewer than `most` bytes are unread.
     fn release(&mut self, most: usize) -> usize {
         let mut released = 0;
-        if self.held.front().is_some_and(|(since, _)| since.elapsed() >= HOLD) {
-            self.stalled = true;
-        }
-        while self.stalled || self.pipe.unread() < most {
-            let Some((_, packet)) = self.held.pop_front() else { break };
-            self.held_bytes -= packet.message.len();
+        while let Some(packet) = self.inlet.next(Instant::now(), self.pipe.unread(), most) {
             self.feed(packet);
             released += 1;
-            if !self.stalled {
-                self.deliver(most);
-            }
+            self.deliver(most);
         }
         released
     }
@@ -361,7 +337,7 @@ impl Link {
         let mut happened = false;
         let wants = Wants {
             output: self.phase == Phase::Open && self.outstanding() < SEND_AHEAD,
-            room: (!self.held.is_empty() || self.pipe.unread() >= INBOX).then_some(INBOX / 2),
+            room: (self.inlet.holds() || self.pipe.unread() >= INBOX).then_some(INBOX / 2),
         };
         happened |= self.pipe.register(context, wants);
         happened |= self.receive(context);
@@ -390,24 +366,25 @@ impl Link {
             Phase::Lingering(until) | Phase::Closing(until) => Some(until),
             Phase::Opening | Phase::Open => None,
         };
-        let held = self.held.front().map(|(since, _)| *since + HOLD);
-        let due = [self.core.poll_timeout(), self.ports.deadline(), phase, held, self.settled, self.abandoned_until];
+        let due = [
+            self.core.poll_timeout(),
+            self.ports.deadline(),
+            phase,
+            self.inlet.deadline(),
+            self.settled,
+            self.abandoned_until,
+        ];
         due.into_iter().flatten().min()
     }
 
     /// Takes what has come.
     fn receive(&mut self, context: &mut Context<'_>) -> bool {
-        let Link { ports, core, held, held_bytes, stalled, pipe, .. } = self;
+        let Link { ports, core, inlet, pipe, .. } = self;
+        let unread = pipe.unread();
         ports.poll(context, |packet| {
-            let length = packet.message.len();
-            let dtls = packet.message.first().is_some_and(is_dtls);
-            if dtls && !*stalled && (!held.is_empty() || pipe.unread() >= INBOX) {
-                // What a peer sends beyond its window is lost.
-                if *held_bytes + length <= HELD {
-                    *held_bytes += length;
-                    held.push_back((packet.now, packet));
-                }
-            } else if let Err(error) = core.handle_read(packet) {
+            if let Some(packet) = inlet.arrived(packet, unread)
+                && let Err(error) = core.handle_read(packet)
+            {
                 tracing::debug!(%error, "a packet that a peer connection doesn't understand");
             }
         })
@@ -418,11 +395,6 @@ impl Link {
             tracing::debug!(%error, "a packet that a peer connection doesn't understand");
         }
     }
-}
-
-/// By its first byte (RFC 7983).
-fn is_dtls(first: &u8) -> bool {
-    (20..=63).contains(first)
 }
 
 /// An error of the core.

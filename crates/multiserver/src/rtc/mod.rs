@@ -19,6 +19,7 @@
 //!
 //! Source: simple-peer 9.11 `index.js`, RFC 8831 (data channels), RFC 8445 (ICE), RFC 8838 (trickled candidates).
 
+mod inlet;
 mod link;
 mod opening;
 mod pipe;
@@ -28,6 +29,7 @@ mod relay;
 mod servers;
 mod signal;
 mod table;
+mod wire;
 
 use std::collections::HashMap;
 use std::io;
@@ -73,12 +75,12 @@ pub struct RtcSettings {
 
 impl Default for RtcSettings {
     fn default() -> Self {
-        // A hub far away and a relay over TCP take some seconds; browsers give ICE 15 to 30.
+        // A hub far away and a relay over TCP take some seconds. Who offers is somebody's dial, which has 10 at most.
         RtcSettings {
             ice_servers: Vec::new(),
             relay_only: false,
             addresses: Vec::new(),
-            open_timeout: Duration::from_secs(30),
+            open_timeout: Duration::from_secs(20),
         }
     }
 }

@@ -20,8 +20,9 @@ use super::{Outgoing, RtcSettings};
 
 /// The label of our data channels. It means nothing.
 const LABEL: &str = "sbot";
-/// Bytes of a message that we take, as every browser does.
-const MAX_MESSAGE: usize = 256 * 1024;
+/// Bytes of a message that we take: what RFC 8841 has a peer assume that isn't told. The core keeps a buffer of the size
+/// for each connection.
+const MAX_MESSAGE: usize = 64 * 1024;
 /// Bytes that a peer may have under way to us.
 const WINDOW: u32 = 1024 * 1024;
 /// A peer that is silent for so long is in trouble, and after the next one gone. In between it is asked every few
@@ -29,10 +30,10 @@ const WINDOW: u32 = 1024 * 1024;
 const SILENCE: Duration = Duration::from_secs(5);
 const GONE: Duration = Duration::from_secs(15);
 const ASK: Duration = Duration::from_secs(2);
-/// How often a pair of candidates is tried: until the time for opening is over, since the other side may learn of us only
-/// late, by a slow hub.
+/// How often a pair of candidates is tried: for 10 seconds, since the other side may learn of us only late, by a slow hub.
+/// No longer: whoever offers can name others' addresses as its own, and they would have to bear it.
 const TRY_EVERY: Duration = Duration::from_millis(200);
-const TRIES: u16 = 150;
+const TRIES: u16 = 50;
 
 /// What an attempt needs of the outside: where its signals go, and those of the other side.
 pub(super) struct Signalling {

@@ -31,12 +31,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sbot_feed::{FeedId, HmacKey, Keypair, NetworkKey};
-use sbot_multiserver::HubAddress;
 
 pub use json::{Position, SyntaxError};
 pub use layers::Place;
 pub(crate) use layers::nearest;
 pub use read::{Loaded, Sources};
+pub use rtc::{IceServer, Rtc};
 
 /// Port of the `net` transport (ssb-config `default-ports.js`).
 pub const DEFAULT_PORT: u16 = 8008;
@@ -189,35 +189,6 @@ pub struct Peers {
     pub pub_hops: u8,
     /// `--record-actions` of `sbot server`: a file in which everything that happens to peers is recorded.
     pub record: Option<PathBuf>,
-}
-
-/// Signalling hubs and connections over WebRTC (`rtc`).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rtc {
-    /// `rtc.hubs`: signalling hubs to meet peers at.
-    pub hubs: Vec<HubAddress>,
-    /// `rtc.iceServers`: STUN and TURN servers, as in a browser's `RTCConfiguration`.
-    pub ice_servers: Vec<IceServer>,
-    /// `rtc.iceTransportPolicy` is `relay`: only connections by TURN servers, so that peers don't learn our address.
-    pub relay_only: bool,
-}
-
-/// A STUN or TURN server (`rtc.iceServers`).
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct IceServer {
-    /// `urls`: `stun:HOST[:PORT]`, `turn:HOST[:PORT][?transport=udp|tcp]`, `turns:HOST[:PORT]`.
-    pub urls: Vec<String>,
-    /// `username`, for `turn`.
-    pub username: String,
-    /// `credential`: the password, for `turn`.
-    pub credential: String,
-}
-
-impl fmt::Debug for IceServer {
-    /// Without the password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IceServer").field("urls", &self.urls).field("username", &self.username).finish_non_exhaustive()
-    }
 }
 
 /// What blobs are kept and fetched (`blobs`).

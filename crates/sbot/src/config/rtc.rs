@@ -3,10 +3,41 @@
 //! The shapes are those of `RTCConfiguration` in browsers. A key that isn't known is an error: whoever asks for
 //! `iceTransportPolicy` and mistypes it would give its address away.
 
+use std::fmt;
+
 use sbot_multiserver::HubAddress;
 
+use super::ConfigError;
 use super::layers::Section;
-use super::{ConfigError, IceServer, Rtc};
+
+/// Signalling hubs and connections over WebRTC (`rtc`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rtc {
+    /// `rtc.hubs`: signalling hubs to meet peers at.
+    pub hubs: Vec<HubAddress>,
+    /// `rtc.iceServers`: STUN and TURN servers, as in a browser's `RTCConfiguration`.
+    pub ice_servers: Vec<IceServer>,
+    /// `rtc.iceTransportPolicy` is `relay`: only connections by TURN servers, so that peers don't learn our address.
+    pub relay_only: bool,
+}
+
+/// A STUN or TURN server (`rtc.iceServers`).
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct IceServer {
+    /// `urls`: `stun:HOST[:PORT]`, `turn:HOST[:PORT][?transport=udp|tcp]`, `turns:HOST[:PORT]`.
+    pub urls: Vec<String>,
+    /// `username`, for `turn`.
+    pub username: String,
+    /// `credential`: the password, for `turn`.
+    pub credential: String,
+}
+
+impl fmt::Debug for IceServer {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IceServer").field("urls", &self.urls).field("username", &self.username).finish_non_exhaustive()
+    }
+}
 
 /// Reads `rtc`.
 pub(super) fn read(rtc: &mut Rtc, root: &Section<'_>) -> Result<(), ConfigError> {

@@ -9,12 +9,11 @@
 //!
 //! [`Effect::ConnectToHub`]: sbot_peer_manager::Effect::ConnectToHub
 
-mod answers;
 mod transports;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use sbot_discovery::hub::{Hops, Hub, HubCounts, HubEvent, HubSettings, join};
@@ -26,7 +25,6 @@ use tokio::sync::mpsc;
 use crate::config::Rtc as Settings;
 use crate::peers::PeerRuntime;
 
-pub(crate) use answers::{Configured, SAVED};
 use transports::Transport;
 
 /// The hubs that we are at.
@@ -36,6 +34,8 @@ pub(crate) struct Hubs {
     settings: HubSettings,
     transport: Transport,
     stays: Mutex<HashMap<HubAddress, Stay>>,
+    /// No hub is gone to any more. Set while `stays` is locked.
+    ended: AtomicBool,
     next: AtomicU64,
 }
 
@@ -52,7 +52,15 @@ impl Hubs {
     pub(crate) fn new(own: FeedId, network: NetworkKey, settings: &Settings, hops: Hops) -> Arc<Hubs> {
         let (transport, outgoing) = Transport::new(own, settings);
         let settings = HubSettings { hops, ..HubSettings::default() };
-        let hubs = Hubs { own, network, settings, transport, stays: Mutex::default(), next: AtomicU64::new(0) };
+        let hubs = Hubs {
+            own,
+            network,
+            settings,
+            transport,
+            stays: Mutex::default(),
+            ended: AtomicBool::new(false),
+            next: AtomicU64::new(0),
+        };
         let hubs = Arc::new(hubs);
         transports::pass_on(outgoing, Arc::downgrade(&hubs));
         hubs
@@ -71,9 +79,13 @@ impl Hubs {
         match HubAddress::parse(&name) {
             Err(error) => failed(error.to_string()),
             Ok(address) => {
+                let mut stays = self.stays.lock();
+                if self.ended.load(Ordering::Relaxed) {
+                    return;
+                }
                 let (hub, events) = join(address.clone(), &self.network, self.own, self.settings.clone());
                 let number = self.next.fetch_add(1, Ordering::Relaxed);
-                self.stays.lock().insert(address.clone(), Stay { number, hub, joined: false });
+                stays.insert(address.clone(), Stay { number, hub, joined: false });
                 tokio::spawn(Arc::clone(self).follow(name, address, number, events, peers));
             }
         }
@@ -92,10 +104,14 @@ impl Hubs {
         }
     }
 
-    /// Says goodbye to all hubs, and waits until that is done, some seconds at most.
+    /// Says goodbye to all hubs and goes to none any more. Waits until that is done, some seconds at most.
     pub(crate) async fn leave_all(&self) {
-        let stays: Vec<_> = self.stays.lock().drain().map(|(_, stay)| stay.hub.leave()).collect();
-        futures_util::future::join_all(stays).await;
+        let stays = {
+            let mut stays = self.stays.lock();
+            self.ended.store(true, Ordering::Relaxed);
+            std::mem::take(&mut *stays)
+        };
+        futures_util::future::join_all(stays.into_values().map(|stay| stay.hub.leave())).await;
     }
 
     /// What has been heard and said at a hub since we came there.
@@ -124,11 +140,11 @@ impl Hubs {
     ) {
         while let Some(event) = events.recv().await {
             let hub = name.clone();
+            // What was heard before we left, or came again, is no news.
+            let Some(joined) = self.still(&address, number, |stay| stay.joined) else { return };
             let action = match event {
                 HubEvent::Joined => {
-                    if self.still(&address, number, |stay| stay.joined = true).is_none() {
-                        return;
-                    }
+                    self.still(&address, number, |stay| stay.joined = true);
                     Action::HubConnectionSucceeded { hub }
                 }
                 HubEvent::Announced(peer) => {
@@ -144,7 +160,6 @@ impl Hubs {
                     continue;
                 }
                 HubEvent::Lost(error) => {
-                    let Some(joined) = self.still(&address, number, |stay| stay.joined) else { return };
                     self.stays.lock().remove(&address);
                     if joined {
                         Action::HubDidDisconnect { hub, error: Some(error) }

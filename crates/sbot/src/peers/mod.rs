@@ -17,12 +17,13 @@ use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::api::{self, PeerChange};
-use crate::hubs::{self, Configured, Hubs};
+use crate::hubs::Hubs;
 use crate::state::State as Saves;
 use crate::time::Steady;
 
 mod answers;
 mod entries;
+mod hubs;
 mod import;
 mod lookout;
 mod notes;
@@ -31,6 +32,7 @@ mod shown;
 #[cfg(test)]
 mod tests;
 
+use hubs::Configured;
 pub(crate) use import::import_files;
 use notes::Notes;
 use recorder::Recorder;
@@ -178,23 +180,6 @@ impl PeerRuntime {
         let _ = self.server.set(server);
     }
 
-    /// The signalling hubs that we are at.
-    pub(crate) fn hubs(&self) -> &Hubs {
-        &self.hubs
-    }
-
-    /// Which signalling hubs are to be used, and why.
-    pub(crate) fn configured_hubs(&self) -> &Mutex<Configured> {
-        &self.configured
-    }
-
-    /// Uses the signalling hubs of the settings and those added by hand, and no others.
-    pub(crate) fn use_hubs(&self) {
-        let actions = self.look(|state| self.configured.lock().actions(state));
-        // A hub that is refused is told of.
-        let _ = self.apply_together(actions);
-    }
-
     /// Looks at what is known.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.state.lock())
@@ -336,11 +321,7 @@ impl PeerRuntime {
             }
             Effect::AnnounceToHub { hub } => self.hubs.announce(&hub),
             Effect::LeaveHub { hub } => self.hubs.leave(&hub),
-            Effect::HubChanged { hub, change } => self.look(|state| {
-                let known = state.hub(&hub);
-                let error = known.and_then(|known| known.last_error.as_deref());
-                hubs::log(&hub, change, known.map_or(0, |known| known.failures), error);
-            }),
+            Effect::HubChanged { hub, change } => self.log_hub(&hub, change),
             Effect::HubRefused { hub, why } => tracing::warn!(hub, "not used: {why}"),
             // Told already.
             Effect::Changed { .. } => {}

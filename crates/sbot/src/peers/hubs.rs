@@ -1,20 +1,21 @@
-//! The hubs as clients see and change them, and those of the settings.
+//! The signalling hubs as clients see and change them, and which of them are to be used.
 
 use std::collections::BTreeSet;
 
 use sbot_multiserver::HubAddress;
-use sbot_peer_manager::{Action, HubConnection, State, Status};
+use sbot_peer_manager::{Action, HubChange, HubConnection, State, Status};
 use serde::{Deserialize, Serialize};
 
+use super::PeerRuntime;
 use crate::api::{self, Failure, HubEntry, HubPeer};
-use crate::peers::PeerRuntime;
+use crate::hubs::{self, Hubs};
 
 /// Under this name the hubs are saved that were added by hand.
-pub(crate) const SAVED: &str = "hubs";
+pub(super) const SAVED: &str = "hubs";
 
 /// Which hubs the settings name, and which were added by hand: only these outlive a restart by themselves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Configured {
+pub(super) struct Configured {
     #[serde(skip)]
     settings: BTreeSet<String>,
     by_hand: BTreeSet<String>,
@@ -22,14 +23,14 @@ pub(crate) struct Configured {
 
 impl Configured {
     /// Those of the settings, and those that were `saved`.
-    pub(crate) fn new(settings: &[HubAddress], saved: Option<&[u8]>) -> Configured {
+    pub(super) fn new(settings: &[HubAddress], saved: Option<&[u8]>) -> Configured {
         let mut saved: Configured = saved.and_then(|saved| serde_json::from_slice(saved).ok()).unwrap_or_default();
         saved.settings = settings.iter().map(ToString::to_string).collect();
         saved
     }
 
     /// What makes the peer manager know exactly these.
-    pub(crate) fn actions(&self, known: &State) -> Vec<Action> {
+    pub(super) fn actions(&self, known: &State) -> Vec<Action> {
         let wanted: BTreeSet<&String> = self.settings.union(&self.by_hand).collect();
         let gone = known.hubs().map(|(hub, _)| hub.to_owned()).filter(|hub| !wanted.contains(hub));
         let gone: Vec<_> = gone.map(|hub| Action::HubAddressRemoved { hub }).collect();
@@ -38,13 +39,36 @@ impl Configured {
     }
 }
 
+impl PeerRuntime {
+    /// The signalling hubs that we are at.
+    pub(crate) fn hubs(&self) -> &Hubs {
+        &self.hubs
+    }
+
+    /// Uses the signalling hubs of the settings and those added by hand, and no others.
+    pub(crate) fn use_hubs(&self) {
+        let actions = self.look(|state| self.configured.lock().actions(state));
+        // A hub that is refused is told of.
+        let _ = self.apply_together(actions);
+    }
+
+    /// Tells people what has become of a hub.
+    pub(super) fn log_hub(&self, hub: &str, change: HubChange) {
+        self.look(|state| {
+            let known = state.hub(hub);
+            let error = known.and_then(|known| known.last_error.as_deref());
+            hubs::log(hub, change, known.map_or(0, |known| known.failures), error);
+        });
+    }
+}
+
 impl api::Hubs for PeerRuntime {
     fn list(&self) -> Vec<HubEntry> {
-        let configured = self.configured_hubs().lock().clone();
+        let configured = self.configured.lock().clone();
         self.look(|state| {
             let entry = |(address, hub): (&str, &sbot_peer_manager::Hub)| {
                 let status = |peer| state.status_at_hub(address, peer).unwrap_or(Status::Disconnected);
-                let counts = self.hubs().counts(address).unwrap_or_default();
+                let counts = self.hubs.counts(address).unwrap_or_default();
                 HubEntry {
                     hub: address.to_owned(),
                     state: match hub.connection {
@@ -82,7 +106,7 @@ impl api::Hubs for PeerRuntime {
         if !added {
             return Err(Failure::new(format!("{name} is not used: there are {most} hubs already")));
         }
-        let mut configured = self.configured_hubs().lock();
+        let mut configured = self.configured.lock();
         if !configured.settings.contains(&name) {
             configured.by_hand.insert(name);
         }
@@ -92,7 +116,7 @@ impl api::Hubs for PeerRuntime {
     fn remove(&self, hub: &HubAddress) -> bool {
         let name = hub.to_string();
         let known = self.look(|state| state.hub(&name).is_some());
-        self.configured_hubs().lock().by_hand.remove(&name);
+        self.configured.lock().by_hand.remove(&name);
         self.apply(Action::HubAddressRemoved { hub: name });
         known
     }

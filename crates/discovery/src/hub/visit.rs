@@ -1,42 +1,30 @@
-//! The task that is at a hub.
+//! A stay at a hub: what is heard and said there.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use rustls::pki_types::CertificateDer;
-use sbot_feed::{FeedId, NetworkKey};
-use sbot_multiserver::{HubAddress, Session};
-use serde_json::Value;
+use sbot_feed::FeedId;
+use sbot_multiserver::HubAddress;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::attendance::{Attendance, Presence};
-use super::http::{Http, with_causes};
+use super::http::Http;
+use super::join::{Counters, FAREWELL, HubEvent, HubSettings, Post, count};
 use super::message::Said;
 use super::names::HubNames;
 use super::rates::{Debt, Rate, Rates};
-use super::sse::{Event, Reader};
+use super::sse::Event;
+use super::stream::Stream;
 
-/// Events that wait to be taken. While they do, the hub isn't read.
-pub const WAITING_EVENTS: usize = 64;
-/// Messages that wait to be sent: a few dials at once, each some ten signals. More are dropped.
-pub const WAITING_POSTS: usize = 256;
 /// Messages in a row that could not be sent, before the hub is given up.
 const MOST_UNSENT: u32 = 5;
-/// Time for the goodbye.
-const FAREWELL: Duration = Duration::from_secs(2);
 /// Time between two looks at who has been silent.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What is read from a hub a second, in bytes, for each of the two streams: a hub of ten thousand peers says 15 KB a
-/// second. A hub that says more is read more slowly.
-const READ: Rate = Rate { per_second: 1 << 20, at_once: 16 << 20 };
 /// Announcements of one whom we know: it needs one a minute.
 const KNOWN_ANNOUNCE: Rate = Rate { per_second: 1, at_once: 10 };
 /// Announcements of all strangers: three thousand need fifty a second.
@@ -48,194 +36,8 @@ const STRANGERS_LETTERS: Rate = Rate { per_second: 10, at_once: 200 };
 /// Answers to newcomers.
 const ANSWERS: Rate = Rate { per_second: 2, at_once: 50 };
 
-/// How far a peer is from us in the social graph; `None` for strangers.
-pub type Hops = Arc<dyn Fn(&FeedId) -> Option<u32> + Send + Sync>;
-
-/// How to be at a hub.
-#[derive(Clone)]
-pub struct HubSettings {
-    /// Time for a connection and an answer.
-    pub patience: Duration,
-    /// A hub that says nothing for so long is lost. It says something every 30 s.
-    pub silence: Duration,
-    /// Time between two announcements, give or take a quarter.
-    pub announce: Duration,
-    /// Who doesn't announce itself for so long is forgotten.
-    pub forget: Duration,
-    /// Who keeps announcing itself is told of again after so long.
-    pub repeat: Duration,
-    /// Certificate authorities beside those of the system.
-    pub roots: Vec<CertificateDer<'static>>,
-    /// Who is how near.
-    pub hops: Hops,
-}
-
-impl Default for HubSettings {
-    fn default() -> Self {
-        HubSettings {
-            patience: Duration::from_secs(15),
-            silence: Duration::from_secs(75),
-            announce: Duration::from_secs(60),
-            forget: Duration::from_secs(200),
-            repeat: Duration::from_secs(600),
-            roots: Vec::new(),
-            hops: Arc::new(|_| None),
-        }
-    }
-}
-
-/// What happens at a hub.
-#[derive(Debug, Clone, PartialEq)]
-pub enum HubEvent {
-    /// We hear what is said there from now on.
-    Joined,
-    /// Somebody says that it is this peer and that it is there. Told again now and then while it says so.
-    Announced(FeedId),
-    /// It says so no longer, or says that it leaves.
-    Gone(FeedId),
-    /// Somebody who says that it is this peer has posted a signal for us.
-    Signal {
-        /// From whom.
-        from: FeedId,
-        /// Which attempt at a connection it belongs to.
-        session: Session,
-        /// An offer, an answer or a candidate, or anything else: an object.
-        signal: Value,
-    },
-    /// The hub can't be used, or no longer: the reason, for people. The last event.
-    Lost(String),
-}
-
-/// What has been heard and said at a hub so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct HubCounts {
-    /// Announcements, goodbyes and signals that were listened to.
-    pub heard: u64,
-    /// Passed over because too much was said.
-    pub too_many: u64,
-    /// Passed over because they were too long or malformed.
-    pub unreadable: u64,
-    /// Messages sent.
-    pub sent: u64,
-    /// Messages not sent: too many waited, the hub refused them, or they were too long.
-    pub unsent: u64,
-    /// Peers that are remembered to be there.
-    pub there: u64,
-}
-
-#[derive(Default)]
-struct Counters {
-    heard: AtomicU64,
-    too_many: AtomicU64,
-    unreadable: AtomicU64,
-    sent: AtomicU64,
-    unsent: AtomicU64,
-    there: AtomicU64,
-    told: AtomicBool,
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
-
-struct Post {
-    channel: String,
-    said: Said,
-}
-
-/// Speaks at a hub. Dropped without [`Hub::leave`] it goes without a goodbye.
-pub struct Hub {
-    own: FeedId,
-    names: HubNames,
-    posts: mpsc::Sender<Post>,
-    announcing: Arc<Notify>,
-    leaving: oneshot::Sender<oneshot::Sender<()>>,
-    counters: Arc<Counters>,
-}
-
-impl fmt::Debug for Hub {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hub").field("own", &self.own).field("counts", &self.counts()).finish_non_exhaustive()
-    }
-}
-
-/// Goes to a hub and stays until it is lost or left, or nobody takes events any more. Must be called within a tokio
-/// runtime.
-pub fn join(
-    hub: HubAddress,
-    network: &NetworkKey,
-    own: FeedId,
-    settings: HubSettings,
-) -> (Hub, mpsc::Receiver<HubEvent>) {
-    let names = HubNames::new(network);
-    let (posts, waiting) = mpsc::channel(WAITING_POSTS);
-    let (events, heard) = mpsc::channel(WAITING_EVENTS);
-    let (leaving, left) = oneshot::channel();
-    let (announcing, counters) = (Arc::new(Notify::new()), Arc::new(Counters::default()));
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let attendance = Attendance::new(millis(settings.forget), millis(settings.repeat));
-    let visit = Visit {
-        began: Instant::now(),
-        hub: hub.to_string(),
-        own,
-        names: names.clone(),
-        settings,
-        events,
-        counters: Arc::clone(&counters),
-        attendance: Mutex::new(attendance),
-    };
-    tokio::spawn(visit.run(hub, waiting, Arc::clone(&announcing), left));
-    (Hub { own, names, posts, announcing, leaving, counters }, heard)
-}
-
-impl Hub {
-    /// Says that we are there, now and then again every minute.
-    pub fn announce(&self) {
-        self.announcing.notify_one();
-    }
-
-    /// Says to one peer that we are there.
-    pub fn answer(&self, to: FeedId) {
-        self.post(to, Said::Here(self.own));
-    }
-
-    /// Posts a signal into a peer's letter box. They are sent one after the other; if too many wait it is dropped.
-    pub fn signal(&self, to: FeedId, session: Session, signal: Value) {
-        self.post(to, Said::Signal { from: self.own, session, signal });
-    }
-
-    fn post(&self, to: FeedId, said: Said) {
-        if self.posts.try_send(Post { channel: self.names.letter_box(&to), said }).is_err() {
-            count(&self.counters.unsent);
-        }
-    }
-
-    /// What has been heard and said so far.
-    pub fn counts(&self) -> HubCounts {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counters = &*self.counters;
-        HubCounts {
-            heard: get(&counters.heard),
-            too_many: get(&counters.too_many),
-            unreadable: get(&counters.unreadable),
-            sent: get(&counters.sent),
-            unsent: get(&counters.unsent),
-            there: get(&counters.there),
-        }
-    }
-
-    /// Says goodbye, if we were announced, and goes. No event follows.
-    pub async fn leave(self) {
-        let (done, gone) = oneshot::channel();
-        if self.leaving.send(done).is_ok() {
-            // It ends in any case.
-            let _ = timeout(FAREWELL, gone).await;
-        }
-    }
-}
-
 /// One stay at a hub.
-struct Visit {
+pub(super) struct Visit {
     began: Instant,
     hub: String,
     own: FeedId,
@@ -255,7 +57,21 @@ enum End {
 }
 
 impl Visit {
-    async fn run(
+    pub(super) fn new(
+        hub: String,
+        own: FeedId,
+        names: HubNames,
+        settings: HubSettings,
+        events: mpsc::Sender<HubEvent>,
+        counters: Arc<Counters>,
+    ) -> Visit {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let attendance = Mutex::new(Attendance::new(millis(settings.forget), millis(settings.repeat)));
+        Visit { began: Instant::now(), hub, own, names, settings, events, counters, attendance }
+    }
+
+    /// Stays until the hub is lost or left, or nobody cares any more.
+    pub(super) async fn run(
         self,
         hub: HubAddress,
         posts: mpsc::Receiver<Post>,
@@ -467,56 +283,5 @@ impl Visit {
     async fn publish(&self, http: &Http, channel: &str, said: &Said) -> Result<(), String> {
         let text = said.text().map_err(|error| error.to_string())?;
         http.publish(&self.names.path(channel), text).await.map_err(|error| error.to_string())
-    }
-}
-
-/// A stream of events as it comes in.
-struct Stream {
-    body: Incoming,
-    reader: Reader,
-    /// What has come and was not read yet.
-    piece: Bytes,
-    debt: Debt,
-    began: Instant,
-    /// Nothing is taken before, so that the rate is kept.
-    not_before: Instant,
-    silence: Duration,
-}
-
-impl Stream {
-    fn new(body: Incoming, silence: Duration) -> Stream {
-        let now = Instant::now();
-        let (reader, piece, debt) = (Reader::new(), Bytes::new(), Debt::default());
-        Stream { body, reader, piece, debt, began: now, not_before: now, silence }
-    }
-
-    /// What comes next. Half a line is no sign of life: it may never end.
-    async fn next(&mut self) -> Result<Event, String> {
-        let silence = self.silence;
-        let silent = || format!("nothing was heard for {silence:?}");
-        let until = Instant::now() + self.silence;
-        loop {
-            let mut rest = &self.piece[..];
-            let event = self.reader.next(&mut rest);
-            let read = self.piece.len() - rest.len();
-            self.piece.advance(read);
-            if let Some(event) = event {
-                return Ok(event);
-            }
-            sleep_until(self.not_before).await;
-            // What is there already would be taken in any case.
-            if Instant::now() >= until {
-                return Err(silent());
-            }
-            let frame = timeout_at(until, self.body.frame()).await.map_err(|_| silent())?;
-            let frame = frame.ok_or("it has ended the connection")?.map_err(|error| with_causes(&error))?;
-            if let Ok(piece) = frame.into_data() {
-                let now = Instant::now();
-                let passed = u64::try_from(now.duration_since(self.began).as_millis()).unwrap_or(u64::MAX);
-                let pause = self.debt.add(piece.len() as u64, READ, passed);
-                self.not_before = now + Duration::from_millis(pause);
-                self.piece = piece;
-            }
-        }
     }
 }
