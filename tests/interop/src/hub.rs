@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::child::Process;
 use crate::install::script;
+use crate::lan::Host;
 use crate::program;
 
 /// Longest end of a hub that is told to stop.
@@ -48,6 +49,25 @@ impl Hub {
     /// # Errors
     /// It doesn't start.
     pub fn start_at(kind: HubKind, dir: &Path, port: u16, options: &[&str]) -> Result<Self> {
+        Self::run(kind, dir, "127.0.0.1", port, options, |command| command)
+    }
+
+    /// Starts a hub on a host of a network of its own, at any port.
+    ///
+    /// # Errors
+    /// It doesn't start.
+    pub fn start_on(host: &Host, kind: HubKind, dir: &Path) -> Result<Self> {
+        Self::run(kind, dir, &host.ip, 0, &[], |command| host.run(&command, dir))
+    }
+
+    fn run(
+        kind: HubKind,
+        dir: &Path,
+        ip: &str,
+        port: u16,
+        options: &[&str],
+        place: impl FnOnce(Command) -> Command,
+    ) -> Result<Self> {
         let (mut command, ready) = match kind {
             HubKind::Npm => {
                 let mut command = script("rtc/node_modules/signalhub/bin.js")?;
@@ -61,8 +81,9 @@ impl Hub {
             }
         };
         std::fs::create_dir_all(dir)?;
-        command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
-        command.args(options).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(["--host", ip, "--port", &port.to_string()]).args(options);
+        let mut command = place(command);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut process = Process::start(&mut command, &dir.join("hub.log"))?;
         let mut lines = BufReader::new(process.child.stdout.take().context("it has an output")?).lines();
         let first = lines.next().transpose()?.unwrap_or_default();
@@ -79,7 +100,7 @@ impl Hub {
             }
         };
         let port = port.with_context(|| format!("the hub says no port: {first:?}"))?;
-        Ok(Self { process, kind, url: format!("http://127.0.0.1:{port}"), port })
+        Ok(Self { process, kind, url: format!("http://{ip}:{port}"), port })
     }
 
     /// Ends it: ours by asking, and then it has to end well.

@@ -12,14 +12,13 @@ use crate::install::script;
 
 /// Hosts that hear each other and nobody else. Taken down when dropped.
 pub struct Lan {
-    /// The bridge's namespace, then the hosts'.
-    namespaces: Vec<String>,
+    _namespaces: Namespaces,
 }
 
 /// A host of a [`Lan`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
-    namespace: String,
+    pub(crate) namespace: String,
     /// Its address, the best if there are several.
     pub ip: String,
 }
@@ -40,60 +39,75 @@ impl Lan {
 
     /// The hosts' addresses begin with `prefixes` and end with their number.
     fn of(count: usize, prefixes: &[&str]) -> Option<(Lan, Vec<Host>)> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("sbot{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let mut lan = Lan { namespaces: Vec::new() };
-        match lan.build(&name, count, prefixes) {
-            Ok(hosts) => Some((lan, hosts)),
+        let mut namespaces = Namespaces::new("lan");
+        match build(&mut namespaces, count, prefixes) {
+            Ok(hosts) => Some((Lan { _namespaces: namespaces }, hosts)),
             Err(why) => {
                 println!("passed over: a network of its own needs root and iproute2: {why:#}");
                 None
             }
         }
     }
+}
 
-    fn build(&mut self, name: &str, count: usize, prefixes: &[&str]) -> Result<Vec<Host>> {
-        let hub = self.namespace(format!("{name}-hub"))?;
-        ip(&["-n", &hub, "link", "add", "bridge", "type", "bridge"])?;
-        ip(&["-n", &hub, "link", "set", "bridge", "up"])?;
-        let mut hosts = Vec::new();
-        for number in 1..=count {
-            let port = format!("port{number}");
-            let namespace = self.namespace(format!("{name}-{number}"))?;
-            ip(&["-n", &hub, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &namespace])?;
-            ip(&["-n", &hub, "link", "set", &port, "master", "bridge", "up"])?;
-            // The addresses are those given below, and no others.
-            ip(&["-n", &namespace, "link", "set", "eth0", "addrgenmode", "none"])?;
-            ip(&["-n", &namespace, "link", "set", "lo", "up"])?;
-            ip(&["-n", &namespace, "link", "set", "eth0", "up"])?;
-            for prefix in prefixes {
-                let address = format!("{prefix}{number}");
-                if prefix.contains(':') {
-                    // Without the second in which the kernel looks whether another host has it.
-                    ip(&["-n", &namespace, "addr", "add", &format!("{address}/64"), "dev", "eth0", "nodad"])?;
-                } else {
-                    ip(&["-n", &namespace, "addr", "add", &format!("{address}/24"), "broadcast", "+", "dev", "eth0"])?;
-                    // For what is sent to 255.255.255.255.
-                    ip(&["-n", &namespace, "route", "add", "default", "dev", "eth0"])?;
-                }
+fn build(namespaces: &mut Namespaces, count: usize, prefixes: &[&str]) -> Result<Vec<Host>> {
+    let hub = namespaces.add("hub")?;
+    ip(&["-n", &hub, "link", "add", "bridge", "type", "bridge"])?;
+    ip(&["-n", &hub, "link", "set", "bridge", "up"])?;
+    let mut hosts = Vec::new();
+    for number in 1..=count {
+        let port = format!("port{number}");
+        let namespace = namespaces.add(&number.to_string())?;
+        ip(&["-n", &hub, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &namespace])?;
+        ip(&["-n", &hub, "link", "set", &port, "master", "bridge", "up"])?;
+        // The addresses are those given below, and no others.
+        ip(&["-n", &namespace, "link", "set", "eth0", "addrgenmode", "none"])?;
+        ip(&["-n", &namespace, "link", "set", "lo", "up"])?;
+        ip(&["-n", &namespace, "link", "set", "eth0", "up"])?;
+        for prefix in prefixes {
+            let address = format!("{prefix}{number}");
+            if prefix.contains(':') {
+                // Without the second in which the kernel looks whether another host has it.
+                ip(&["-n", &namespace, "addr", "add", &format!("{address}/64"), "dev", "eth0", "nodad"])?;
+            } else {
+                ip(&["-n", &namespace, "addr", "add", &format!("{address}/24"), "broadcast", "+", "dev", "eth0"])?;
+                // For what is sent to 255.255.255.255.
+                ip(&["-n", &namespace, "route", "add", "default", "dev", "eth0"])?;
             }
-            hosts.push(Host { namespace, ip: format!("{}{number}", prefixes[0]) });
         }
-        Ok(hosts)
+        hosts.push(Host { namespace, ip: format!("{}{number}", prefixes[0]) });
+    }
+    Ok(hosts)
+}
+
+/// Network namespaces. Deleted when dropped, with what runs in no process.
+pub(crate) struct Namespaces {
+    prefix: String,
+    names: Vec<String>,
+}
+
+impl Namespaces {
+    /// None yet. Their names tell what they are for, and differ from those of all others.
+    pub(crate) fn new(purpose: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self { prefix: format!("sbot-{purpose}{}-{number}", std::process::id()), names: Vec::new() }
     }
 
-    fn namespace(&mut self, name: String) -> Result<String> {
+    /// One more, and its full name.
+    pub(crate) fn add(&mut self, name: &str) -> Result<String> {
+        let name = format!("{}-{name}", self.prefix);
         ip(&["netns", "add", &name])?;
-        self.namespaces.push(name.clone());
+        self.names.push(name.clone());
         Ok(name)
     }
 }
 
-impl Drop for Lan {
+impl Drop for Namespaces {
     fn drop(&mut self) {
-        for namespace in &self.namespaces {
+        for name in &self.names {
             // What is left over can be seen by `ip netns`.
-            let _ = ip(&["netns", "del", namespace]);
+            let _ = ip(&["netns", "del", name]);
         }
     }
 }
@@ -150,7 +164,7 @@ impl Flood {
     }
 }
 
-fn ip(words: &[&str]) -> Result<()> {
+pub(crate) fn ip(words: &[&str]) -> Result<()> {
     let output = Command::new("ip").args(words).stdin(Stdio::null()).output().context("there is no ip")?;
     ensure!(output.status.success(), "ip {}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     Ok(())

@@ -13,22 +13,26 @@ mod child;
 mod hub;
 mod install;
 mod lan;
+mod nat;
 mod network;
 mod node;
 mod peer;
 mod peer_calls;
 mod scenario;
+mod tools;
 
 pub use calls::{Answers, compare};
 pub use child::wait_until;
 pub use hub::{Hub, HubKind};
 pub use install::{js, script};
 pub use lan::{Flood, Host, Lan};
+pub use nat::{Internet, Nat, Relay};
 pub use network::{Network, Spec};
 pub use node::SbotNode;
 pub use peer::{JsPeer, Kind};
 pub use peer_calls::PeerAnswers;
 pub use scenario::{from_js, live, sync, to_js};
+pub use tools::chromium;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -39,6 +39,10 @@ pub enum Kind {
     Mdns,
     /// No peer: npm signalhub as a client of signalling hubs.
     Signalhub,
+    /// A peer over WebRTC alone, by werift. It has a feed of its own.
+    Werift,
+    /// The same in a page of headless Chromium, by simple-peer.
+    Chromium,
 }
 
 impl Kind {
@@ -49,6 +53,8 @@ impl Kind {
             Self::Db2 => "peer-db2.js",
             Self::Mdns => "mdns.js",
             Self::Signalhub => "signalhub.js",
+            Self::Werift => "rtc-werift.js",
+            Self::Chromium => "rtc-chromium.js",
         }
     }
 }
@@ -81,7 +87,7 @@ impl JsPeer {
             Kind::ClassicWithoutEbt => command.args(["--ebt", "off"]),
             Kind::ClassicThatSurvives => command.args(["--survive", "yes"]),
             Kind::ClassicPub => command.args(["--private", "yes", "--survive", "yes"]),
-            Kind::Classic | Kind::Db2 | Kind::Mdns | Kind::Signalhub => &mut command,
+            _ => &mut command,
         };
         Self::wait_for(command, dir)
     }
@@ -98,6 +104,27 @@ impl JsPeer {
             // Its own dialing throws on addresses whose host is unknown to its `ip` dependency: it lives on without.
             command.args(["--survive", "yes"]);
         }
+        Self::wait_for(host.run(&command, dir), dir)
+    }
+
+    /// Starts a peer that meets others at the signalling hub `hub`, and waits until it has announced itself there. `words`
+    /// are more options of its script.
+    ///
+    /// # Errors
+    /// It doesn't start; the end of its log is in the error.
+    pub fn start_rtc(kind: Kind, dir: &Path, network: &str, hub: &str, words: &[&str]) -> Result<Self> {
+        let mut command = Self::command(kind, dir, 0, network)?;
+        command.args(["--hub", hub]).args(words);
+        Self::wait_for(command, dir)
+    }
+
+    /// As [`JsPeer::start_rtc`], on a host of a network of its own.
+    ///
+    /// # Errors
+    /// As [`JsPeer::start_rtc`].
+    pub fn start_rtc_on(host: &Host, kind: Kind, dir: &Path, network: &str, hub: &str, words: &[&str]) -> Result<Self> {
+        let mut command = Self::command(kind, dir, 0, network)?;
+        command.args(["--hub", hub]).args(words);
         Self::wait_for(host.run(&command, dir), dir)
     }
 

@@ -1,0 +1,2 @@
+// Modules of node that a page has no use for.
+module.exports = {}
