@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
-use sbot_feed::{Keypair, NetworkKey};
+use sbot_feed::{FeedId, Keypair, NetworkKey};
 use sbot_multiserver::Address;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
@@ -140,11 +140,12 @@ async fn receive(socket: Option<&LanSocket>, buffer: &mut [u8]) -> io::Result<(u
 
 impl LanSockets {
     /// Listens, and announces what `announcements` gives every [`INTERVAL`] milliseconds, until nobody takes sightings
-    /// any more. Who falls silent is told of too.
+    /// any more. Who falls silent is told of too. Whoever is a `friend` is heard whatever strangers do.
     pub async fn run(
         self,
         announcer: Announcer,
         announcements: impl Fn() -> Vec<Announcement> + Send,
+        friend: impl Fn(&FeedId) -> bool + Send,
         spotter: Spotter,
     ) {
         let began = Instant::now();
@@ -195,7 +196,8 @@ impl LanSockets {
                         tracing::debug!(%sender, "what is announced on the local network can't be dialed from here");
                         continue;
                     };
-                    if neighbours.heard(&seen, sender.ip(), now()) && !spotter.try_see(seen.clone()) {
+                    if neighbours.heard(&seen, sender.ip(), friend(&seen.peer), now()) && !spotter.try_see(seen.clone())
+                    {
                         neighbours.forget(&seen);
                     }
                 }
@@ -247,7 +249,7 @@ mod tests {
             let address: Address = Route::net("192.0.2.1", 8008, &keys.id()).into();
             let announcements = move || vec![Announcement { to: LOOPBACK, address: address.clone() }];
             let announcer = Announcer { keys, network: NetworkKey([5; 32]) };
-            tasks.spawn(async move { sockets.run(announcer, announcements, spotter).await });
+            tasks.spawn(async move { sockets.run(announcer, announcements, |_| false, spotter).await });
             heard.push(sightings);
         }
         for (sightings, other) in heard.iter_mut().zip([2, 1]) {

@@ -24,5 +24,5 @@ mod sighting;
 pub use broadcast::{Announcement, Announcer, Everyone, LanSocket, LanSockets};
 pub use dht_node::{DhtSettings, run_dht};
 pub use mdns_daemon::Mdns;
-pub use neighbours::{MOST, MOST_OF_ONE, Neighbours};
+pub use neighbours::{MOST, MOST_OF_FRIEND, MOST_OF_ONE, Neighbours};
 pub use sighting::{News, Origin, Refused, Sighting, Sightings, Spotter, WAITING, sightings};

@@ -125,8 +125,9 @@ fn announce(
     spotter: Spotter,
     tasks: &mut JoinSet<()>,
 ) {
-    let addresses = Arc::clone(&context.addresses);
+    let (addresses, social) = (Arc::clone(&context.addresses), Arc::clone(&context.social));
     let own = context.id;
+    let friend = move |peer: &FeedId| hops_of(&social.hops(), peer).is_some();
     let announcements = move || {
         let [local, public] = ["local", "public"].map(|scope| own_routes(&*addresses, scope));
         let everywhere = addresses.port_everywhere(Scope::Local).map(|port| (own, port));
@@ -142,7 +143,7 @@ fn announce(
             let sockets = LanSockets { plain: listen(port), boxed: listen(lan_boxed::PORT) };
             let announcer = Announcer { keys: keys.clone(), network };
             tokio::select! {
-                () = sockets.run(announcer, &announcements, spotter.clone()) => {}
+                () = sockets.run(announcer, &announcements, &friend, spotter.clone()) => {}
                 _ = sought.wait_for(|on| !*on) => {}
             }
             // It may have ended by itself.
