@@ -9,7 +9,7 @@ cd "$(dirname "$0")"
 seconds=${1:?how many seconds for each target?}
 shift
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(handshake box_stream rpc_packets message_json addresses ebt_notes rtc_addresses rtc_signals hub_messages)
+[ ${#targets[@]} -gt 0 ] || targets=(handshake box_stream rpc_packets message_json addresses ebt_notes blob_notes rtc_addresses rtc_signals hub_messages)
 
 # libFuzzer's instrumentation is not in stable Rust yet: this lets the stable compiler use it.
 export RUSTC_BOOTSTRAP=1

@@ -6,6 +6,9 @@ use sbot_feed::BlobId;
 
 use crate::settings::{MAX_BAD, MAX_DOUBLINGS, MAX_PENDING, MAX_RECENT, RETRY_PAUSE};
 
+/// Entries of a queue that may be out of date beyond as many as are good.
+const SLACK: usize = 64;
+
 /// When a peer is asked again.
 #[derive(Debug, Clone, Copy)]
 struct Retry {
@@ -149,8 +152,14 @@ impl Link {
         self.haves.get(blob).copied()
     }
 
+    /// Puts a blob that it has into the queue. What was forgotten meanwhile is swept out when it is more than the rest.
     pub(crate) fn enqueue(&mut self, blob: BlobId, own: bool) {
-        self.ready[usize::from(!own)].push_back(blob);
+        let queue = &mut self.ready[usize::from(!own)];
+        if queue.len() > 2 * self.haves.len() + SLACK {
+            let mut kept = BTreeSet::new();
+            queue.retain(|blob| self.haves.contains_key(blob) && kept.insert(*blob));
+        }
+        queue.push_back(blob);
     }
 
     pub(crate) fn next_ready(&mut self) -> Option<BlobId> {
@@ -198,5 +207,22 @@ impl Link {
             }
         }
         due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_is_never_emptied_grows_no_more_than_what_the_peer_has() {
+        let mut link = Link::new(1);
+        for n in 0..100_000_u32 {
+            let mut id = [0; 32];
+            id[..4].copy_from_slice(&n.to_be_bytes());
+            link.note_have(BlobId(id), None, n % 2 == 0, 0);
+            link.forget(&BlobId(id));
+        }
+        assert!(link.ready.iter().all(|queue| queue.len() <= SLACK + 4));
     }
 }

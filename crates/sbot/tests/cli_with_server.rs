@@ -259,6 +259,32 @@ fn invites_are_made_for_people_and_for_scripts_and_what_is_none_is_refused() {
 }
 
 #[test]
+fn blobs_are_added_shown_pinned_and_cleared_away() {
+    let world = World::new();
+    let _server = world.serve();
+    fs::write(world.file("photo"), b"hello world").unwrap();
+    let file = world.file("photo");
+    let id = "&uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek=.sha256";
+    assert_eq!(world.run(&["blobs", "add", file.to_str().unwrap()]).ok().trim_end(), id);
+    assert_eq!(world.run_with(&["blobs", "add"], b"hello world").ok().trim_end(), id);
+    assert_eq!(world.run(&["blobs", "get", id]).ok(), "hello world");
+    assert_eq!(world.run(&["blobs", "want", id]).ok().trim_end(), format!("{id} is here"));
+    let listed = world.run(&["blobs", "ls"]).ok();
+    assert!(listed.starts_with(id) && listed.trim_end().ends_with(" 11"), "{listed}");
+    assert_eq!(world.run(&["--json", "blobs", "ls"]).json()[0]["size"], 11);
+    assert!(world.run(&["blobs", "pin", id]).ok().contains("is pinned"));
+    let status = world.run(&["--json", "blobs", "status"]).json().remove(0);
+    assert_eq!((&status["blobs"], &status["bytes"], &status["pinned"]), (&1.into(), &11.into(), &1.into()));
+    assert!(world.run(&["blobs", "status"]).ok().contains("wantsOfOthers"));
+    assert!(world.run(&["blobs", "unpin", id]).ok().contains("not pinned any more"));
+    // Our own stay, whatever is mentioned.
+    assert_eq!(world.run(&["blobs", "gc", "--grace", "0", "--delete"]).ok().trim_end(), "nothing to delete");
+    let missing = world.run(&["blobs", "get", "&AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=.sha256"]);
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.err.contains("could not get blob"), "{}", missing.err);
+}
+
+#[test]
 fn a_live_log_goes_on_and_ends_quietly_with_its_reader() {
     let world = World::new();
     let _server = world.serve();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +16,9 @@ use crate::{End, JsPeer, Kind, SbotNode, network_key, wait_until};
 
 /// Longest way of a blob. Machines that run tests are busy.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Pause between two requests for the same blobs.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The largest blob that ssb-blobs fetches: smaller than `max`.
 pub const LARGEST: usize = 5 * 1024 * 1024 - 1;
@@ -294,5 +298,12 @@ pub fn killed_in_the_middle(kind: Kind) -> Result<()> {
     let mut ours = SbotNode::start(&world.path().join("sbot"), &key)?;
     // ssb-server would dial the port that it knows.
     connect(&mut ours, &js)?;
+    wait_until("the rest arrives", PATIENCE, || {
+        // ssb-blobs takes note that we don't have a blob if a transfer of the former connection fails only now, and then
+        // waits until it is asked again.
+        js.want_blobs(&ids)?;
+        thread::sleep(ASK_AGAIN);
+        Ok(js.count_blobs(&ids)? == COUNT)
+    })?;
     arrive(&mut js, &ids)
 }

@@ -15,6 +15,8 @@ use crate::{Bench, EXCHANGE, LOOK, ROUNDS, mb};
 
 /// Large blobs that are transferred: as large as ssb-blobs takes them.
 const LARGE: usize = 20;
+/// Small blobs that are transferred.
+const COUNT: usize = 10_000;
 /// Bytes of a small blob.
 const SMALL: usize = 1_000;
 /// Bytes of the very large blob.
@@ -122,9 +124,8 @@ impl Bench {
     }
 
     fn small(&mut self) -> Result<()> {
-        let count = if self.quick { 1_000 } else { 10_000 };
         let placed = |dir: &str| -> Result<Vec<String>> {
-            (0..count).map(|n| place(&self.dir(dir), SMALL, &format!("small {n} "))).collect()
+            (0..COUNT).map(|n| place(&self.dir(dir), SMALL, &format!("small {n} "))).collect()
         };
         let (ids, _) = (placed("small-from")?, placed("small-js-from")?);
         let mut from = SbotNode::start(&self.dir("small-from"), &self.key)?;
@@ -135,8 +136,8 @@ impl Bench {
         let mut to = JsPeer::start(Kind::Classic, &self.dir("small-js-to"), &self.key, None)?;
         let theirs = transfer(&mut from, &mut to, &ids)?;
         #[allow(clippy::cast_precision_loss)]
-        let each = |took: Duration| rate(count as f64 / took.as_secs_f64());
-        let what = format!("{count} blobs of {SMALL} bytes");
+        let each = |took: Duration| rate(COUNT as f64 / took.as_secs_f64());
+        let what = format!("{COUNT} blobs of {SMALL} bytes");
         self.row(&what, &each(ours), &each(theirs), "", None);
         Ok(())
     }
