@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use sbot_interop::blobs::{BlobEnd, LARGEST, arrive};
 use sbot_interop::{End, Hub, HubKind, Network, SbotNode, Spec, network_key, wait_until};
 use serde_json::{Value, json};
 
@@ -83,6 +84,11 @@ fn two_nodes_meet(kind: HubKind) -> Result<()> {
     wait_until("both have all", EXCHANGE, || Ok(one.total()? == all && two.total()? == all))
         .with_context(|| one.log())?;
     ensure!(one.tips()? == two.tips()?, "they have something else");
+    let blobs = [one.add_blob(LARGEST, "over WebRTC ")?, two.add_blob(LARGEST, "and back ")?];
+    for (node, blob) in [(&mut two, &blobs[..1]), (&mut one, &blobs[1..])] {
+        node.want_blobs(blob)?;
+        arrive(node, blob).with_context(|| node.log())?;
+    }
 
     let port = hub.port;
     drop(hub);
