@@ -81,15 +81,16 @@ async fn box_stream() -> Result<Duration> {
 
 impl Bench {
     pub(crate) fn blobs(&mut self) -> Result<()> {
-        let plain = megabytes(PLAIN, self.runtime.block_on(box_stream())?);
-        let mut large = Vec::new();
+        let (mut plain, mut large) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {
+            // In turn, so that both meet the same load.
+            plain.push(megabytes(PLAIN, self.runtime.block_on(box_stream())?));
             let mut from = SbotNode::start(&self.dir(&format!("blobs-from-{round}")), &self.key)?;
             let mut to = SbotNode::start(&self.dir(&format!("blobs-to-{round}")), &self.key)?;
             let ids = Self::large(&mut from)?;
             large.push(megabytes(LARGE * LARGEST, transfer(&mut from, &mut to, &ids)?));
         }
-        let ours = median(large);
+        let (ours, plain) = (median(large), median(plain));
         let js = |name: &str| JsPeer::start(Kind::Classic, &self.dir(name), &self.key, None);
 
         let (mut from, mut to) = (js("blobs-js-from")?, js("blobs-js-to")?);
