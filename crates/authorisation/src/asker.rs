@@ -115,6 +115,9 @@ impl Asker {
         }
         if self.master {
             facts.add(Fact::MasterKey);
+            if self.room {
+                facts.add(Fact::Room);
+            }
             return Role::Master;
         }
         if self.we_block {

@@ -34,5 +34,5 @@ pub use decision::{Decision, Fact};
 pub use matrix::{COLUMNS, Matrix, Row};
 pub use policy::{Policy, PolicyError};
 pub use question::{About, Feed, Question};
-pub use role::Role;
+pub use role::{Door, Role};
 pub use rules::{Preset, RULES, Rule};

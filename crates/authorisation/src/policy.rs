@@ -42,6 +42,8 @@ pub struct Policy {
     reach: Option<u8>,
     /// Blobs beyond so many bytes are large (`blobs.max`).
     large: u64,
+    /// Some rule begins at [`Role::FollowedByFriend`].
+    minds: bool,
 }
 
 impl Policy {
@@ -49,9 +51,11 @@ impl Policy {
     /// large (`blobs.max`).
     #[must_use]
     pub fn new(preset: Preset, friends: u8, large: u64) -> Policy {
+        let accesses: Vec<Access> = RULES.iter().map(|rule| rule.access(preset)).collect();
         Policy {
             preset,
-            accesses: RULES.iter().map(|rule| rule.access(preset)).collect(),
+            minds: minds(&accesses),
+            accesses,
             numbers: RULES.iter().enumerate().map(|(number, rule)| (rule.name, number)).collect(),
             friends: i32::from(friends),
             reach: preset.reach(),
@@ -74,6 +78,7 @@ impl Policy {
             return Err(PolicyError::TooWide { name: rule.name, access, why: rule.why });
         }
         *place = access;
+        self.minds = minds(&self.accesses);
         Ok(())
     }
 
@@ -118,7 +123,7 @@ impl Policy {
     /// Whether it matters to any rule that a peer is followed by a friend: who needn't find that out has less to do.
     #[must_use]
     pub fn minds_followers_of_followers(&self) -> bool {
-        self.accesses.iter().any(|access| access.begins_at(Role::FollowedByFriend))
+        self.minds
     }
 
     /// How far away peers may be that are dialed without being asked for, in hops; `None` if strangers may be, too. A bound:
@@ -179,6 +184,10 @@ impl Policy {
             Question::PassWantOn => case.by_rule(PASS_ON),
         }
     }
+}
+
+fn minds(accesses: &[Access]) -> bool {
+    accesses.iter().any(|access| access.begins_at(Role::FollowedByFriend))
 }
 
 /// One decision while it is made.

@@ -68,6 +68,22 @@ impl Role {
         matches!(self, Role::Master | Role::Owner)
     }
 
+    /// Whether it is one that we block.
+    #[must_use]
+    pub fn is_blocked(self) -> bool {
+        self == Role::Blocked
+    }
+
+    /// As what it is served.
+    #[must_use]
+    pub fn door(self) -> Door {
+        match self {
+            Role::Owner | Role::Master => Door::Client,
+            Role::Guest => Door::Guest,
+            _ => Door::Peer,
+        }
+    }
+
     /// The place on the ladder: a room stands where strangers stand, guests and blocked ones below its foot.
     pub(crate) fn rung(self) -> u8 {
         match self {
@@ -80,4 +96,15 @@ impl Role {
             Role::Owner => 6,
         }
     }
+}
+
+/// As what somebody is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// As a client of ours: no replication.
+    Client,
+    /// As a guest with an invite: one call, and nothing kept.
+    Guest,
+    /// As a peer.
+    Peer,
 }

@@ -5,11 +5,12 @@
 //! session over the methods of [`crate::api`], and for peers, replication.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sbot_authorisation::Came;
+use sbot_authorisation::{Came, Door};
 use sbot_discovery::hub;
 use sbot_feed::{FeedId, Keypair};
 use sbot_multiserver::{Address, Connection, DialSettings, Endpoint, ListenError, ListenSettings, Listener, Route};
@@ -24,7 +25,7 @@ use crate::blobbing::{BlobRules, Wishing};
 use crate::config::secret::SecretFileError;
 use crate::config::{Config, manifest};
 use crate::discovering::{self, Discovering};
-use crate::gate::{self, Door, Gate};
+use crate::gate::{self, Gate};
 use crate::heartbeat;
 use crate::hubs::Hubs;
 use crate::inviting::{Guests, Inviting};
@@ -199,7 +200,14 @@ impl Serve for PeerServer {
                 let clock = Arc::clone(&shared.context.clock);
                 tokio::spawn(heartbeat::ping(peer.clone(), clock, shared.ping))
             });
-            let why = shared.replicating.serve(caller, peer, dialed).await;
+            let mut serving = pin!(shared.replicating.serve(caller, peer.clone(), dialed));
+            let why = tokio::select! {
+                why = &mut serving => why,
+                why = shared.context.gate.until_refused(|gate| gate.may_stay(&caller.id, caller.came, dialed)) => {
+                    peer.dismiss(&why);
+                    serving.await
+                }
+            };
             blobs.abort();
             if let Some(pings) = pings {
                 pings.abort();
@@ -354,8 +362,7 @@ impl Node {
             Arc::clone(&replicating),
             config.timers.inactivity,
         ));
-        tasks.spawn(discovering::ban_the_blocked(social, Arc::clone(&peers), Arc::clone(&gate), id));
-        tasks.spawn(Arc::clone(&peers).hang_up_on_the_refused(gate));
+        tasks.spawn(discovering::ban_the_blocked(social, Arc::clone(&peers), gate, id));
         Arc::clone(&replicating).run(&mut tasks);
         let (stop_accepting, stopped) = oneshot::channel();
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), Arc::clone(&peers), stopped));

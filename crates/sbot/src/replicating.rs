@@ -120,28 +120,15 @@ impl Replicating {
 
     /// Replicates with a peer, as long as the policy has it, until the connection is done; says why it is.
     pub(crate) async fn serve(&self, caller: Caller, peer: sbot_rpc::Peer, dialed: bool) -> String {
-        let mut changes = self.gate.changes();
-        let may = || self.gate.may_replicate(&caller.id, caller.came);
-        while may().is_err() {
-            tokio::select! {
-                why = peer.closed() => return why,
-                changed = changes.changed() => if changed.is_err() { return peer.closed().await },
-            }
+        let may = |gate: &Gate| gate.may_replicate(&caller.id, caller.came);
+        tokio::select! {
+            why = peer.closed() => return why,
+            () = self.gate.until_allowed(may) => {}
         }
         let mut replicating = pin!(self.replicator.connected(caller.id, peer.clone(), dialed));
-        let refused = async {
-            loop {
-                if let Err(why) = may() {
-                    return why;
-                }
-                if changes.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }
-        };
         tokio::select! {
             why = &mut replicating => why,
-            why = refused => {
+            why = self.gate.until_refused(may) => {
                 // Its streams are open: there is no other way to end them.
                 peer.dismiss(&why);
                 replicating.await

@@ -167,6 +167,38 @@ async fn with_friends_only_strangers_are_not_let_in_and_unfollowed_ones_are_hung
 }
 
 #[tokio::test]
+async fn whom_a_friend_follows_and_rooms_of_the_settings_are_let_in_as_the_rules_say_and_masters_always() -> Result<()>
+{
+    let world = World::new()?;
+    let (friend, vouched, room, master) =
+        (world.keypair("friend"), world.keypair("vouched"), world.keypair("room"), world.keypair("master"));
+    let setup = world.setup("a").hops(1).change(|config| {
+        config.auth.preset = Preset::FriendsOnly;
+        config.auth.rooms = vec![room.id()];
+        config.masters = vec![master.id()];
+        let vouched = Access::from_names(["followed-by-friend", "room"]).unwrap();
+        config.auth.rules = ["connect", "manifest"].map(|rule| (rule.to_owned(), vouched)).to_vec();
+    });
+    let node = setup.start().await?;
+    assert!(!is_let_in(&world, &vouched, &node).await);
+    node.take_in(feed(&friend, &[json!({"type": "contact", "contact": vouched.id(), "following": true})])?).await?;
+    node.follow(friend.id()).await?;
+    node.until("a friend follows it", |node| node.context().social.is_followed_by_friend(&vouched.id())).await?;
+    assert!(is_let_in(&world, &vouched, &node).await);
+    let peer = dial(&world, &vouched, &node).await?;
+    assert!(history(&peer, &node.id()).await.is_err(), "it may connect, and not replicate");
+    let peer = dial(&world, &room, &node).await?;
+    timeout(PATIENCE, peer.call("manifest", &json!([]))).await??;
+    assert!(history(&peer, &node.id()).await.is_err());
+    assert!(!is_let_in(&world, &world.keypair("stranger"), &node).await);
+    // Even one that is blocked: it is the owner's other device.
+    node.block(master.id()).await?;
+    let peer = dial(&world, &master, &node).await?;
+    timeout(PATIENCE, peer.call("whoami", &json!([]))).await??;
+    Ok(())
+}
+
+#[tokio::test]
 async fn in_private_only_our_feed_and_those_that_we_follow_are_given_away() -> Result<()> {
     let world = World::new()?;
     let node = world.setup("a").change(|config| config.auth.preset = Preset::Private).start().await?;

@@ -1,7 +1,7 @@
 //! What the config may change, and what not.
 
 use super::{peer, policy};
-use crate::{About, Access, AccessError, Asker, Came, PolicyError, Preset, Question, RULES, Role};
+use crate::{About, Access, AccessError, Asker, Came, Fact, PolicyError, Preset, Question, RULES, Role};
 
 fn access(names: &[&str]) -> Access {
     Access::from_names(names.iter().copied()).unwrap()
@@ -18,7 +18,10 @@ fn each_rule_can_be_given_to_others_and_the_rest_stays() {
     assert!(policy.decide(&peer(), &other).is_allowed());
     policy.set("blobs.get", access(&["room", "guest"])).unwrap();
     assert!(!policy.decide(&Asker { master: true, ..peer() }, &asked).is_allowed());
-    assert!(policy.decide(&Asker { room: true, ..peer() }, &asked).is_allowed());
+    for room in [Asker { room: true, ..peer() }, Asker { room: true, master: true, ..peer() }] {
+        let decision = policy.decide(&room, &asked);
+        assert!(decision.is_allowed() && decision.facts().any(|fact| fact == Fact::Room), "{decision}");
+    }
     assert!(policy.decide(&Asker { came: Came::Socket, ..peer() }, &asked).is_allowed());
 }
 
@@ -76,6 +79,16 @@ fn dialing_reaches_as_far_as_the_rule_says() {
     let mut policy = policy(Preset::Default);
     policy.set("dial", access(&["owner"])).unwrap();
     assert_eq!(policy.dials_within(), Some(0));
+}
+
+#[test]
+fn whether_a_friend_follows_a_peer_is_found_out_only_where_it_matters() {
+    let mut policy = policy(Preset::Default);
+    assert!(!policy.minds_followers_of_followers() && super::policy(Preset::OpenPub).minds_followers_of_followers());
+    policy.set("connect", access(&["followed-by-friend"])).unwrap();
+    assert!(policy.minds_followers_of_followers());
+    policy.set("connect", access(&["friend"])).unwrap();
+    assert!(!policy.minds_followers_of_followers());
 }
 
 #[test]

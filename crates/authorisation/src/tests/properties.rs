@@ -131,29 +131,32 @@ proptest! {
         prop_assert!(!may(&policy, &blocked, &about) || may(&policy, &asker, &question));
     }
 
+    // To others it may: with a friend whom we block go its blocks. So it is in ssb-friends.
     #[test]
-    fn a_block_in_the_graph_never_grants_anything_to_anybody(
+    fn a_block_in_the_graph_never_grants_anything_to_whom_it_names(
         policy in any_policy(),
         edges in vec((0..8u8, 0..8u8, 0..5u8), 0..30),
-        block in (0..8u8, 0..8u8),
+        (from, to) in (0..8u8, 1..8u8),
         question in question(),
         room in any::<bool>(),
     ) {
         let policy = policy.with_friends(REACH.into());
         let mut graph = Graph::new();
         for (from, to, relation) in edges {
-            let relation = match relation { 0 => Relation::Block, 1 => Relation::None, _ => Relation::Follow };
+            let relation = match relation {
+                0 => Relation::Block,
+                1 => Relation::None,
+                _ => Relation::Follow,
+            };
             graph.apply(id(from), id(to), relation);
         }
-        let before: Vec<_> = (1..8).map(|peer| as_the_graph_says(&graph, peer, room)).collect();
-        graph.apply(id(block.0), id(block.1), Relation::Block);
-        for (peer, before) in (1..8).zip(before) {
-            let after = as_the_graph_says(&graph, peer, room);
-            prop_assert!(
-                !may(&policy, &after, &question) || may(&policy, &before, &question),
-                "before {before:?}\nafter {after:?}"
-            );
-        }
+        let before = as_the_graph_says(&graph, to, room);
+        graph.apply(id(from), id(to), Relation::Block);
+        let after = as_the_graph_says(&graph, to, room);
+        prop_assert!(
+            !may(&policy, &after, &question) || may(&policy, &before, &question),
+            "before {before:?}\nafter {after:?}"
+        );
     }
 
     #[test]

@@ -23,10 +23,7 @@ impl BlobRules {
 
 impl BlobGate for BlobRules {
     fn may_have(&self, peer: &FeedId, blob: &BlobId) -> bool {
-        // Most policies give large blobs to whom they give any; only the others need a look at the disk.
-        self.gate.serves_blob(peer, 0)
-            && (self.gate.serves_blob(peer, u64::MAX)
-                || matches!(self.store.size(blob), Ok(Some(size)) if self.gate.serves_blob(peer, size)))
+        self.gate.serves_blob(peer, || self.store.size(blob).ok().flatten())
     }
 
     fn may_pass_on(&self, peer: &FeedId, _: &BlobId, _: u32) -> bool {

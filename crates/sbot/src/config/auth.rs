@@ -5,7 +5,7 @@ use sbot_feed::FeedId;
 use sbot_rpc::Limits;
 
 use super::layers::{Section, nearest};
-use super::{Config, ConfigError, MAX_HOPS, Warning};
+use super::{Config, ConfigError, MAX_HOPS};
 
 /// Most of anything that a budget can be set to: no overflow is near.
 const MOST: u64 = 1 << 50;
@@ -60,11 +60,7 @@ impl Config {
     }
 }
 
-pub(super) fn read_auth(
-    config: &mut Config,
-    root: &Section<'_>,
-    warnings: &mut Vec<Warning>,
-) -> Result<(), ConfigError> {
+pub(super) fn read_auth(config: &mut Config, root: &Section<'_>) -> Result<(), ConfigError> {
     let section = root.section("auth")?;
     let presets = Preset::ALL.map(Preset::name).join(", ");
     if let Some(preset) = section.parsed("preset", &format!("one of {presets}"), Preset::from_name)? {
@@ -85,9 +81,8 @@ pub(super) fn read_auth(
         policy.set(&leaf.name, access).map_err(|error| wrong(guessed(error).to_string()))?;
         config.auth.rules.push((leaf.name, access));
     }
-    read_budgets(&mut config.auth, &section, warnings)?;
-    section.finish(warnings);
-    Ok(())
+    read_budgets(&mut config.auth, &section)?;
+    section.finish_strictly()
 }
 
 /// With the rule that was meant, perhaps.
@@ -102,7 +97,7 @@ fn guessed(error: PolicyError) -> PolicyError {
 }
 
 /// `auth.budgets`; 0 is without bounds.
-fn read_budgets(auth: &mut Auth, section: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<(), ConfigError> {
+fn read_budgets(auth: &mut Auth, section: &Section<'_>) -> Result<(), ConfigError> {
     let section = section.section("budgets")?;
     let bounded = |amount: u64, allowance: fn(u64) -> Allowance| (amount > 0).then(|| allowance(amount));
     let budgets = &mut auth.budgets;
@@ -123,8 +118,7 @@ fn read_budgets(auth: &mut Auth, section: &Section<'_>, warnings: &mut Vec<Warni
     if let Some(streams) = section.integer("streams", 1, most as u64)? {
         auth.streams = usize::try_from(streams).unwrap_or(most);
     }
-    section.finish(warnings);
-    Ok(())
+    section.finish_strictly()
 }
 
 #[cfg(test)]
@@ -190,6 +184,12 @@ mod tests {
             error("{\"auth\": {\n  \"preset\": \"freinds\"}}"),
             "2:3: auth.preset must be one of default, open pub, friends only, private, found the text \"freinds\""
         );
+        assert_eq!(
+            error(r#"{"auth": {"rule": {"blobs.get": "friend"}}}"#),
+            "1:11: auth.rule: there is no such setting (did you mean rules?): known are preset, reach, rooms, rules, budgets"
+        );
+        let budget = error(r#"{"auth": {"budgets": {"call": 5}}}"#);
+        assert!(budget.contains("auth.budgets.call: there is no such setting (did you mean calls?)"), "{budget}");
         let rule = error("{\"auth\": {\n\n \"rules\": {\"blobs.got\": \"friend\"}}}");
         assert!(
             rule.starts_with(

@@ -360,14 +360,15 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Refuses a key in this object that nobody asked for.
+    /// Refuses a key in this object that nobody asked for: where a slip would let somebody in.
     pub(crate) fn finish_strictly(self) -> Result<(), ConfigError> {
-        let mut warnings = Vec::new();
-        self.finish(&mut warnings);
-        match warnings.into_iter().next() {
-            Some(Warning::UnknownKey { place, key, nearest }) => Err(ConfigError::UnknownKey { place, key, nearest }),
-            _ => Ok(()),
-        }
+        let asked = self.asked.borrow();
+        let Some((key, node)) = self.members.iter().find(|(key, _)| !asked.contains(&key.as_str())) else {
+            return Ok(());
+        };
+        let meant = nearest(key, &asked).map(|known| format!(" (did you mean {known}?)")).unwrap_or_default();
+        let message = format!("there is no such setting{meant}: known are {}", asked.join(", "));
+        Err(ConfigError::Rule { place: node.place.clone(), key: self.path_of(key), message })
     }
 
     /// Warns of every key in this object that nobody asked for.

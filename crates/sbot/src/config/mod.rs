@@ -450,16 +450,6 @@ pub enum ConfigError {
         /// What it is.
         found: String,
     },
-    /// There is no such setting, where each counts: what is asked for there and not done could be a danger.
-    #[error("{place}: there is no setting {key}{}", nearest.as_ref().map(|known| format!(" (did you mean {known}?)")).unwrap_or_default())]
-    UnknownKey {
-        /// Where it was set.
-        place: Place,
-        /// The dotted key path.
-        key: String,
-        /// The known key that comes closest.
-        nearest: Option<String>,
-    },
     /// Two settings can't both hold, or one is of no use.
     #[error("{place}: {message}")]
     Conflict {
@@ -468,7 +458,7 @@ pub enum ConfigError {
         /// Which they are.
         message: String,
     },
-    /// A rule of the policy can't be set so.
+    /// A rule of the policy can't be set so, or there is no such setting, where each counts.
     #[error("{place}: {key}: {message}")]
     Rule {
         /// Where it was set.

@@ -165,7 +165,7 @@ fn read_into(config: &mut Config, root: Section<'_>, warnings: &mut Vec<Warning>
     super::rtc::read(&mut config.rtc, &root)?;
     read_blobs(config, &root, warnings)?;
     // After those, whose settings it needs.
-    read_auth(config, &root, warnings)?;
+    read_auth(config, &root)?;
 
     if let Some(masters) = root.parsed_list("master", "feed ids, @….ed25519", |text| text.parse().ok())? {
         config.masters = masters;

@@ -321,12 +321,16 @@ fn what_is_wrong_about_hubs_and_ice_servers_is_an_error() {
     );
     assert_eq!(
         error(r#"{"rtc": {"iceTransportPolice": "relay"}}"#),
-        "DIR/config:1:10: there is no setting rtc.iceTransportPolice (did you mean rtc.iceTransportPolicy?)"
+        "DIR/config:1:10: rtc.iceTransportPolice: there is no such setting (did you mean iceTransportPolicy?): known are hubs, \
+         iceServers, iceTransportPolicy"
     );
     for (text, says) in [
         (r#"{"rtc": {"hubs": {"one": 1}}}"#, "rtc.hubs must be addresses"),
         (r#"{"rtc": {"iceServers": [{"urls": "http://x"}]}}"#, "expected stun:HOST:PORT"),
-        (r#"{"rtc": {"iceServers": [{"url": "stun:x"}]}}"#, "did you mean rtc.iceServers.0.urls?"),
+        (
+            r#"{"rtc": {"iceServers": [{"url": "stun:x"}]}}"#,
+            "rtc.iceServers.0.url: there is no such setting (did you mean urls?)",
+        ),
         (r#"{"rtc": {"iceServers": [{"urls": "turn:x", "username": "me"}]}}"#, "needs a username and a credential"),
         (r#"{"rtc": {"iceTransportPolicy": "none"}}"#, "must be all or relay"),
         (r#"{"rtc": {"iceTransportPolicy": "relay", "iceServers": [{"urls": "stun:x"}]}}"#, "no turn server"),

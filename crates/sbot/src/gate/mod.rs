@@ -2,8 +2,8 @@
 //!
 //! [`Gate`] gathers what `sbot-authorisation` has to know about a peer (the config's keys, the social graph, the invites)
 //! and passes the question on. Facts are looked up anew for every question, so that a change of the graph counts at once;
-//! that takes two looks into the graph and no allocation, unless the answer is no. What was decided and has to be
-//! reconsidered meanwhile, open connections above all, is told by [`Gate::changes`].
+//! that takes three looks into the graph and no allocation, unless the answer is no. What lasts, open connections above
+//! all, is decided anew whenever the graph changes: [`Gate::until_refused`].
 
 mod budgets;
 
@@ -11,11 +11,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use sbot_authorisation::{About, Asker, Budgets, Came, Cost, Decision, Feed, Policy, Question, Role};
+use sbot_authorisation::{About, Asker, Budgets, Came, Cost, Decision, Door, Feed, Policy, Question, Role};
 use sbot_feed::FeedId;
 use sbot_peer_manager::Kind;
 use sbot_rpc::{Meter, Pace};
-use tokio::sync::watch;
 
 use crate::social::Social;
 use budgets::{Ledger, PeerMeter};
@@ -43,17 +42,6 @@ impl Caller {
     pub fn is_owner(&self) -> bool {
         self.owner
     }
-}
-
-/// As what somebody is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
-    /// As a client of ours: no replication.
-    Client,
-    /// As a guest with an invite.
-    Guest,
-    /// As a peer.
-    Peer,
 }
 
 /// The policy of this node, and where its facts come from.
@@ -115,12 +103,6 @@ impl Gate {
         &self.policy
     }
 
-    /// Marked as changed whenever something in the social graph has changed: what was decided may be decided otherwise.
-    #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.social.versions()
-    }
-
     /// What is known of a peer that came in this way.
     #[must_use]
     pub fn asker(&self, peer: &FeedId, came: Came) -> Asker {
@@ -171,17 +153,13 @@ impl Gate {
     /// Whether we block a peer, and it doesn't act for us.
     #[must_use]
     pub fn is_blocked(&self, peer: &FeedId) -> bool {
-        self.role(peer, Came::Unknown) == Role::Blocked
+        self.role(peer, Came::Unknown).is_blocked()
     }
 
     /// As what somebody is served who came in this way.
     #[must_use]
     pub fn door(&self, id: &FeedId, came: Came) -> Door {
-        match self.role(id, came) {
-            Role::Owner | Role::Master => Door::Client,
-            Role::Guest => Door::Guest,
-            _ => Door::Peer,
-        }
+        self.role(id, came).door()
     }
 
     /// Who calls on a connection that came in this way.
@@ -214,6 +192,30 @@ impl Gate {
         match self.may_connect(peer, came) {
             Err(_) if dialed => self.may_dial(peer),
             result => result,
+        }
+    }
+
+    /// Waits until `ask` is refused, which is asked again whenever something in the social graph changes; says why.
+    pub async fn until_refused(&self, ask: impl Fn(&Gate) -> Result<(), String>) -> String {
+        let mut changes = self.social.versions();
+        loop {
+            if let Err(why) = ask(self) {
+                return why;
+            }
+            if changes.changed().await.is_err() {
+                // The node ends.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Waits until `ask` is allowed, likewise.
+    pub async fn until_allowed(&self, ask: impl Fn(&Gate) -> Result<(), String>) {
+        let mut changes = self.social.versions();
+        while ask(self).is_err() {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
     }
 
@@ -278,10 +280,13 @@ impl Gate {
         self.ledger.spend(peer, Cost::Wants, blobs)
     }
 
-    /// Whether a peer may have a blob of so many bytes. Whoever may not is answered as if there were no such blob.
+    /// Whether a peer may have a blob. Whoever may not is answered as if there were no such blob. `size` looks up its size in
+    /// bytes: it is asked only if that matters to the policy, and what it doesn't know counts as large.
     #[must_use]
-    pub fn serves_blob(&self, peer: &FeedId, size: u64) -> bool {
-        self.decide(peer, Came::Unknown, &Question::ServeBlob { size }).is_allowed()
+    pub fn serves_blob(&self, peer: &FeedId, size: impl FnOnce() -> Option<u64>) -> bool {
+        let asker = self.asker(peer, Came::Unknown);
+        let serves = |size| self.policy.decide(&asker, &Question::ServeBlob { size }).is_allowed();
+        serves(u64::MAX) || serves(0) && size().is_some_and(serves)
     }
 
     /// Whether a peer may learn which blobs we look for.

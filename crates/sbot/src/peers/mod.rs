@@ -10,9 +10,8 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sbot_authorisation::Came;
 use sbot_feed::FeedId;
-use sbot_multiserver::{Address, Connection, Dialer, Direction, HubAddress};
+use sbot_multiserver::{Address, Connection, Dialer, HubAddress};
 use sbot_peer_manager::{
     Action, AttemptId, Change, Effect, LinkId, Millis, Refusal, Saved, Settings, Source, State, WhyHungUp,
 };
@@ -20,7 +19,6 @@ use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::api::{self, PeerChange};
-use crate::gate::{self, Gate};
 use crate::hubs::Hubs;
 use crate::state::State as Saves;
 use crate::time::Steady;
@@ -136,8 +134,6 @@ pub(crate) struct PeerRuntime {
 struct Open {
     id: FeedId,
     peer: sbot_rpc::Peer,
-    came: Came,
-    dialed: bool,
     /// Bytes that had come and gone when it was looked at last, and since when none have.
     moved: (u64, Millis),
 }
@@ -387,14 +383,13 @@ impl PeerRuntime {
         let (Some(me), Some(server)) = (self.me.upgrade(), self.server.get().cloned()) else { return };
         let link = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
         let (peer, address) = (connection.remote, connection.address.clone());
-        let (came, dialed) = (gate::came(&address), connection.direction == Direction::Dialed);
         let (opened, open) = oneshot::channel();
         let served = server.serve(connection, opened);
         tokio::spawn(async move {
             let serving = tokio::spawn(served);
             if let Ok(open) = open.await {
                 let moved = (0, me.time.now());
-                me.links.lock().insert(link, Open { id: peer, peer: open, came, dialed, moved });
+                me.links.lock().insert(link, Open { id: peer, peer: open, moved });
                 me.apply(action(link));
                 tracing::info!(%peer, address, "connected");
             }
@@ -407,23 +402,6 @@ impl PeerRuntime {
             tracing::info!(%peer, why, "disconnected");
             me.apply(Action::RemotePeerDidDisconnect { peer, link, error: None });
         });
-    }
-
-    /// Hangs up on those that may not stay by what the social graph says now, until the node stops.
-    pub(crate) async fn hang_up_on_the_refused(self: Arc<Self>, gate: Arc<Gate>) {
-        let mut changes = gate.changes();
-        while changes.changed().await.is_ok() {
-            let links: Vec<_> = {
-                let links = self.links.lock();
-                links.values().map(|open| (open.id, open.came, open.dialed, open.peer.clone())).collect()
-            };
-            for (id, came, dialed, peer) in links {
-                if let Err(why) = gate.may_stay(&id, came, dialed) {
-                    tracing::debug!(peer = %id, why, "hanging up");
-                    peer.dismiss(&why);
-                }
-            }
-        }
     }
 
     /// Wakes the reducer when it wants to be, until the node stops.
