@@ -20,26 +20,19 @@ module.exports = class WeriftLink extends Duplex {
       if (state === 'failed') this.destroy(new Error('connection failed'))
       if (state === 'closed') this.destroy()
     })
-    // Candidates come after the description that they belong to.
-    let described
-    const sent = new Promise(resolve => { described = resolve })
-    this.describe = description => {
-      this.emit('signal', { type: description.type, sdp: description.sdp })
-      described()
-    }
     this.pc.onIceCandidate.subscribe(found => {
       if (!found) return
       const { candidate, sdpMLineIndex, sdpMid } = found
-      sent.then(() => this.emit('signal', { type: 'candidate', candidate: { candidate, sdpMLineIndex, sdpMid } }))
+      this.emit('signal', { type: 'candidate', candidate: { candidate, sdpMLineIndex, sdpMid } })
     })
+    this.stun = config.iceServers.length > 0
     // One thing after the other.
     this.work = Promise.resolve()
     if (initiator) {
       this.use(this.pc.createDataChannel('werift'))
       this.next(async () => {
-        const offer = await this.pc.createOffer()
-        this.describe(offer)
-        await this.pc.setLocalDescription(offer)
+        const { type, sdp } = await this.pc.createOffer()
+        await this.described({ type, sdp })
       })
     } else {
       this.pc.onDataChannel.subscribe(channel => this.use(channel))
@@ -50,14 +43,24 @@ module.exports = class WeriftLink extends Duplex {
     this.work = this.work.then(() => this.destroyed ? undefined : step()).catch(err => this.destroy(err))
   }
 
+  // says what it is, and then looks for candidates
+  async described (description) {
+    this.emit('signal', description)
+    if (!this.stun) {
+      // It would ask a server in the world, for want of one.
+      for (const { connection } of this.pc.iceTransports) connection.stunServer = undefined
+    }
+    await this.pc.setLocalDescription(description)
+  }
+
   signal (signal) {
     this.next(async () => {
       if (signal.candidate) return this.pc.addIceCandidate(signal.candidate)
       await this.pc.setRemoteDescription(signal)
       if (signal.type !== 'offer') return
-      const answer = await this.pc.createAnswer()
-      this.describe(answer)
-      await this.pc.setLocalDescription(answer)
+      const { type, sdp } = await this.pc.createAnswer()
+      // By itself it is the client of DTLS, and leaves it to the other end to begin SCTP. Ours begins as the client alone.
+      await this.described({ type, sdp: sdp.replace('a=setup:active', 'a=setup:passive') })
     })
   }
 
