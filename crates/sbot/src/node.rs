@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::api::{self, Caller, Context};
-use crate::blobbing::{BlobRules, Wishing};
+use crate::blobbing::Wishing;
 use crate::config::secret::SecretFileError;
 use crate::config::{Config, manifest};
 use crate::discovering::{self, Discovering};
@@ -344,7 +344,7 @@ impl Node {
 
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&social).follow());
-        shared.context.blobs.decide_by(Arc::new(BlobRules::new(&shared.context)));
+        shared.context.blobs.obey(&shared.context.gate);
         tasks.spawn(Arc::clone(&shared.context.blobs).run());
         let wishing = Wishing {
             blobs: Arc::clone(&shared.context.blobs),

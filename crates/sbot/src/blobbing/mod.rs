@@ -18,8 +18,8 @@ mod telling;
 mod unboxing;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use sbot_blobs::{Counts, Effect, Exchange, Found, Quotas, Settings, TooMany, is_empty_blob};
@@ -32,11 +32,12 @@ pub use gate::BlobGate;
 use gate::ChosenGate;
 pub(crate) use keeping::Kept;
 pub(crate) use mentions::Wishing;
-pub(crate) use rules::BlobRules;
+use rules::BlobRules;
 pub(crate) use serving::Fault;
 pub(crate) use unboxing::{UnboxError, UnboxKey};
 
 use crate::config;
+use crate::gate::Gate;
 use crate::publish::Clock;
 use crate::state::State as Saves;
 use crate::time::millis;
@@ -55,6 +56,8 @@ pub struct Blobs {
     store: BlobStore,
     exchange: Mutex<Exchange>,
     gate: Arc<ChosenGate>,
+    /// Counts what peers want.
+    budgets: OnceLock<Arc<Gate>>,
     clock: Clock,
     /// `None` if nothing is remembered over a restart.
     saves: Option<Arc<Saves>>,
@@ -141,6 +144,7 @@ impl Blobs {
             exchange: Mutex::new(Exchange::new(chosen, Arc::clone(&gate) as Arc<dyn sbot_blobs::Gate>, saved)),
             store,
             gate,
+            budgets: OnceLock::new(),
             clock,
             saves,
             legacy: settings.legacy,
@@ -173,6 +177,13 @@ impl Blobs {
     /// Lets `gate` decide from now on what peers may.
     pub fn decide_by(&self, gate: Arc<dyn BlobGate>) {
         self.gate.choose(gate);
+    }
+
+    /// Lets the node's policy decide what peers may, and how much they may want.
+    pub(crate) fn obey(&self, gate: &Arc<Gate>) {
+        self.decide_by(Arc::new(BlobRules { gate: Arc::clone(gate), store: self.store.clone() }));
+        // Called once, when the node is put together.
+        let _ = self.budgets.set(Arc::clone(gate));
     }
 
     /// How much is looked for, pushed and fetched.

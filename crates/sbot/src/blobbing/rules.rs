@@ -6,19 +6,12 @@ use sbot_feed::{BlobId, FeedId};
 use sbot_store::BlobStore;
 
 use super::BlobGate;
-use crate::api::Context;
 use crate::gate::Gate;
 
 /// The rules `blobs.serve`, `blobs.large`, `blobs.passOn` and `blobs.tellWants`.
-pub(crate) struct BlobRules {
-    gate: Arc<Gate>,
-    store: BlobStore,
-}
-
-impl BlobRules {
-    pub(crate) fn new(context: &Context) -> Self {
-        Self { gate: Arc::clone(&context.gate), store: context.blobs.store().clone() }
-    }
+pub(super) struct BlobRules {
+    pub(super) gate: Arc<Gate>,
+    pub(super) store: BlobStore,
 }
 
 impl BlobGate for BlobRules {

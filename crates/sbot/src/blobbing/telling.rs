@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sbot_blobs::{Note, read_notes};
 use sbot_feed::{BlobId, FeedId};
-use sbot_rpc::{Body, CallError, Outlet, Peer};
+use sbot_rpc::{Body, CallError, Outlet, Pace, Peer};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -77,7 +77,7 @@ impl Blobs {
 
     /// Takes what a peer says.
     async fn take(self: &Arc<Self>, peer: FeedId, notes: Vec<(BlobId, Note)>) {
-        if notes.is_empty() {
+        if notes.is_empty() || !self.affords(&peer, &notes).await {
             return;
         }
         let blobs = Arc::clone(self);
@@ -88,6 +88,24 @@ impl Blobs {
         });
         if let Err(error) = taken.await {
             tracing::error!(%error, "hearing what a peer says of blobs failed");
+        }
+    }
+
+    /// Waits until a peer may want so much; false if it may not at all, and is hung up on.
+    async fn affords(&self, peer: &FeedId, notes: &[(BlobId, Note)]) -> bool {
+        let Some(gate) = self.budgets.get() else { return true };
+        let mut wants = notes.iter().filter(|(_, note)| matches!(note, Note::Want(_))).count() as u64;
+        loop {
+            match gate.wanted_by(peer, wants) {
+                Pace::Go => return true,
+                Pace::Wait(pause) => tokio::time::sleep(pause).await,
+                Pace::Stop(why) => {
+                    let rpc = self.peers.lock().get(peer).and_then(|remote| remote.rpc.clone());
+                    rpc.inspect(|rpc| rpc.dismiss(&why));
+                    return false;
+                }
+            }
+            wants = 0;
         }
     }
 
