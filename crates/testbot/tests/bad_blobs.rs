@@ -1,12 +1,15 @@
 //! Peers that send the wrong blobs, or ask for impossible ones: nothing of it is ever seen, and the node goes on.
 
+use std::ops::Range;
+
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
+use sbot_authorisation::Budgets;
 use sbot_blobs::{MAX_PUSHES, MAX_WANTS_OF_PEER};
 use sbot_feed::BlobId;
 use sbot_rpc::{Body, Peer};
 use sbot_testbot::blobs::{self, Reply, Server};
-use sbot_testbot::{TestNode, World};
+use sbot_testbot::{PATIENCE, TestNode, World};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -96,22 +99,45 @@ async fn the_rest_of_a_blob_is_asked_of_the_next_peer_when_one_goes_in_the_middl
     Ok(())
 }
 
+/// Wants of blobs that nobody has.
+fn wants(numbers: Range<u64>) -> Value {
+    let want = |number: u64| {
+        let mut id = [7; 32];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        (BlobId(id).to_string(), json!(-1))
+    };
+    Value::Object(numbers.map(want).collect())
+}
+
+#[tokio::test]
+async fn who_wants_more_than_its_budget_is_slowed_down_and_then_hung_up_on() -> Result<()> {
+    let world = World::new()?;
+    let setup = world.setup("a").change(|config| {
+        config.auth.budgets = Budgets { wants: Some(Budgets::an_hour(1_000)), patience: 1_000, ..Budgets::default() };
+    });
+    let node = setup.start().await?;
+    let server = Server::new();
+    let peer = world.raw("peer", &node).await?.session_with(server.registry());
+    for start in [0, 1_000, 2_000, 3_000] {
+        server.say(wants(start..start + 1_000));
+    }
+    timeout(PATIENCE, peer.closed()).await?;
+    let counts = node.context().blobs.counts();
+    ensure!(counts.refused <= 2_000, "{} wants were looked at", counts.refused);
+    node.is_well().await
+}
+
 #[tokio::test]
 async fn a_million_wants_of_one_peer_are_borne() -> Result<()> {
     let world = World::new()?;
-    let node = world.node("a").await?;
+    let setup = world.setup("a").change(|config| {
+        config.auth.budgets = Budgets { wants: None, ..Budgets::default() };
+    });
+    let node = setup.start().await?;
     let server = Server::new();
     let peer = world.raw("peer", &node).await?.session_with(server.registry());
-    let mut n: u64 = 0;
-    for _ in 0..100 {
-        let mut wants = serde_json::Map::new();
-        for _ in 0..10_000 {
-            n += 1;
-            let mut id = [7; 32];
-            id[..8].copy_from_slice(&n.to_le_bytes());
-            wants.insert(BlobId(id).to_string(), json!(-1));
-        }
-        server.say(Value::Object(wants));
+    for start in (0..1_000_000).step_by(10_000) {
+        server.say(wants(start..start + 10_000));
     }
     let all = 1_000_000 - MAX_WANTS_OF_PEER as u64;
     node.until("all wants are heard", |node| node.context().blobs.counts().refused == all).await?;
@@ -169,7 +195,7 @@ async fn ask(peer: &Peer, method: &str, args: &Value) -> Result<std::result::Res
     let mut source = peer.source(method, args).await?;
     let mut bytes = Vec::new();
     loop {
-        match timeout(sbot_testbot::PATIENCE, source.recv()).await? {
+        match timeout(PATIENCE, source.recv()).await? {
             Some(Ok(body)) => bytes.extend_from_slice(body.bytes()),
             Some(Err(error)) => return Ok(Err(error.to_string())),
             None => return Ok(Ok(bytes)),
