@@ -114,6 +114,50 @@ fn two_nodes_meet_at_our_hub_and_replicate() -> Result<()> {
 }
 
 #[test]
+fn peers_at_two_hubs_have_one_link_and_meet_again_when_one_hub_is_gone() -> Result<()> {
+    let (key, world) = (network_key()?, tempfile::tempdir()?);
+    let hubs = [Hub::start(HubKind::Npm, world.path())?, Hub::start(HubKind::Ours, &world.path().join("ours"))?];
+    let mut one = node(&world.path().join("one"), &key, None, &hubs[0].url)?;
+    let mut two = node(&world.path().join("two"), &key, None, &hubs[0].url)?;
+    for node in [&one, &two] {
+        node.call("hubs.add", json!([hubs[1].url]))?;
+    }
+    let seen_at_both = |node: &SbotNode, other: &str| -> Result<bool> {
+        let all = node.call("hubs.ls", json!([]))?;
+        let there = |hub: &Value| hub["peers"].as_array().into_iter().flatten().any(|peer| peer["key"] == other);
+        Ok(all.as_array().into_iter().flatten().filter(|hub| there(hub)).count() == 2)
+    };
+    wait_until("they see each other at both", PATIENCE, || {
+        Ok(seen_at_both(&one, &two.id)? && seen_at_both(&two, &one.id)?)
+    })?;
+    // Nobody dials strangers.
+    ensure!(link(&one, &two.id)?.is_none(), "a stranger was dialed");
+    let follow = |who: &str| json!({"type": "contact", "contact": who, "following": true});
+    let (first, second) = (one.publish(follow(&two.id))?, two.publish(follow(&one.id))?);
+    wait_until("both follows arrive", PATIENCE, || Ok(one.has(&second)? && two.has(&first)?))
+        .with_context(|| one.log())?;
+    let address = |node: &SbotNode, other: &str| -> Result<String> {
+        Ok(link(node, other)?.and_then(|link| Some(link["address"].as_str()?.to_owned())).unwrap_or_default())
+    };
+    let mut used = String::new();
+    // If each has dialed the other, one of the two links has to go.
+    wait_until("they have one link", PATIENCE, || {
+        used = address(&one, &two.id)?;
+        Ok(!used.is_empty() && address(&two, &one.id)?.split('~').next() == used.split('~').next())
+    })?;
+    let (gone, left): (Vec<_>, Vec<_>) = hubs.into_iter().partition(|hub| used.contains(&format!(":{}~", hub.port)));
+    ensure!(gone.len() == 1, "{used} is at no hub");
+    drop(gone);
+    // As after a change of the network: every link is taken for dead.
+    one.call("gossip.reconnect", json!([]))?;
+    let port = format!(":{}~", left[0].port);
+    wait_until("they meet at the other hub", PATIENCE, || Ok(address(&one, &two.id)?.contains(&port)))
+        .with_context(|| one.log())?;
+    two.stop()?;
+    one.stop()
+}
+
+#[test]
 fn hubs_are_used_and_left_while_a_node_runs_and_those_added_by_hand_outlive_it() -> Result<()> {
     let (key, world) = (network_key()?, tempfile::tempdir()?);
     let (config, by_hand) =
