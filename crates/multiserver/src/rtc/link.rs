@@ -38,6 +38,8 @@ pub(super) const SEND_AHEAD: usize = 1024 * 1024;
 pub(super) const BURST: usize = 64;
 /// Timers are not looked at more often: a deadline in the past must not keep the task from the sockets.
 const TICK: Duration = Duration::from_millis(1);
+/// A connection whose timers have failed so often in a row is broken: they would keep the task busy for ever.
+const TROUBLES: u32 = 100;
 /// How long the other side may go on sending when we have said all, before we close.
 const LINGER: Duration = Duration::from_secs(2);
 /// How long we wait for the other side to take what was written, once nobody here is interested any more.
@@ -84,11 +86,15 @@ pub(super) struct Link {
     /// When the places that are not in use are given up, once open.
     settled: Option<Instant>,
     inlet: Inlet,
+    /// The reader has no room for what has come.
+    behind: bool,
     /// When nobody is left here, how long to go on.
     abandoned_until: Option<Instant>,
     unsent: Option<TaggedBytesMut>,
     timer: Pin<Box<Sleep>>,
     ticked: Instant,
+    /// Times in a row that the core's timers have failed.
+    troubles: u32,
 }
 
 impl Link {
@@ -103,10 +109,12 @@ impl Link {
             path: None,
             settled: None,
             inlet: Inlet::default(),
+            behind: false,
             abandoned_until: None,
             unsent: None,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             ticked: Instant::now(),
+            troubles: 0,
         }
     }
 
@@ -196,6 +204,9 @@ impl Link {
                 break;
             }
         }
+        if self.troubles >= TROUBLES {
+            return Some(Some("the connection's timers fail"));
+        }
         self.finish(Instant::now())
     }
 
@@ -230,7 +241,11 @@ impl Link {
     /// Hands what has come to the reader, as long as fewer than `most` bytes are unread.
     fn deliver(&mut self, most: usize) -> usize {
         let mut delivered = 0;
-        while self.pipe.unread() < most {
+        loop {
+            self.behind = self.pipe.unread() >= most;
+            if self.behind {
+                break;
+            }
             let Some(message) = self.core.poll_read() else {
                 self.inlet.caught_up();
                 break;
@@ -337,7 +352,7 @@ impl Link {
         let mut happened = false;
         let wants = Wants {
             output: self.phase == Phase::Open && self.outstanding() < SEND_AHEAD,
-            room: (self.inlet.holds() || self.pipe.unread() >= INBOX).then_some(INBOX / 2),
+            room: (self.inlet.holds() || self.behind).then_some(INBOX / 2),
         };
         happened |= self.pipe.register(context, wants);
         happened |= self.receive(context);
@@ -351,8 +366,12 @@ impl Link {
             if self.timer.as_mut().poll(context).is_ready() {
                 self.ticked = now;
                 self.ports.tick(now);
-                if let Err(error) = self.core.handle_timeout(now) {
-                    tracing::debug!(%error, "a peer connection's timers are in trouble");
+                match self.core.handle_timeout(now) {
+                    Ok(()) => self.troubles = 0,
+                    Err(error) => {
+                        tracing::debug!(%error, "a peer connection's timers are in trouble");
+                        self.troubles += 1;
+                    }
                 }
                 happened = true;
             }

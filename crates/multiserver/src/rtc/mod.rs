@@ -149,10 +149,40 @@ impl Rtc {
             }
             Verdict::Answer { instead_of } => {
                 inner.give_up(&instead_of);
-                if let Signal::Offer { sdp } = signal {
-                    inner.answer(&self.shared, hub, key, sdp);
+                let acceptor = inner.acceptor.clone();
+                drop(inner);
+                if let (Signal::Offer { sdp }, Some((arrived, handle))) = (signal, acceptor) {
+                    self.answer(hub, key, sdp, arrived, &handle);
                 }
             }
+        }
+    }
+
+    /// Without the lock: a runtime that is shutting down drops the task at once, and its attempt with it.
+    fn answer(&self, hub: &HubAddress, key: Key, sdp: String, arrived: mpsc::Sender<Raw>, handle: &Handle) {
+        let (heard, receiver) = mpsc::channel(MAX_SIGNALS);
+        let signalling = self.shared.signalling(hub, key, receiver);
+        let attempt = Attempt { shared: Arc::clone(&self.shared), key };
+        let hub = hub.clone();
+        let task = handle.spawn(async move {
+            let settings = &attempt.shared.settings;
+            match timeout(settings.open_timeout, opening::answer(settings, &sdp, signalling)).await {
+                Ok(Ok(opened)) => {
+                    let raw = raw(opened, &hub);
+                    drop(attempt);
+                    // Fails only when nobody accepts any more.
+                    let _ = arrived.send(raw).await;
+                }
+                Ok(Err(error)) => tracing::debug!(%hub, from = %key.0, %error, "no connection comes of an offer"),
+                Err(_) => tracing::debug!(%hub, from = %key.0, "who offered a connection didn't appear"),
+            }
+        });
+        let mut inner = self.shared.inner.lock();
+        if inner.table.goes_on(&key) {
+            inner.attempts.insert(key, Handles { heard, task: Some(task.abort_handle()) });
+        } else {
+            // Over or given up meanwhile.
+            task.abort();
         }
     }
 
@@ -234,28 +264,6 @@ impl Inner {
                 task.abort();
             }
         }
-    }
-
-    fn answer(&mut self, shared: &Arc<Shared>, hub: &HubAddress, key: Key, sdp: String) {
-        let Some((arrived, handle)) = self.acceptor.clone() else { return };
-        let (heard, receiver) = mpsc::channel(MAX_SIGNALS);
-        let signalling = shared.signalling(hub, key, receiver);
-        let attempt = Attempt { shared: Arc::clone(shared), key };
-        let hub = hub.clone();
-        let task = handle.spawn(async move {
-            let settings = &attempt.shared.settings;
-            match timeout(settings.open_timeout, opening::answer(settings, &sdp, signalling)).await {
-                Ok(Ok(opened)) => {
-                    let raw = raw(opened, &hub);
-                    drop(attempt);
-                    // Fails only when nobody accepts any more.
-                    let _ = arrived.send(raw).await;
-                }
-                Ok(Err(error)) => tracing::debug!(%hub, from = %key.0, %error, "no connection comes of an offer"),
-                Err(_) => tracing::debug!(%hub, from = %key.0, "who offered a connection didn't appear"),
-            }
-        });
-        self.attempts.insert(key, Handles { heard, task: Some(task.abort_handle()) });
     }
 }
 

@@ -23,6 +23,8 @@ const LABEL: &str = "sbot";
 /// Bytes of a message that we take: what RFC 8841 has a peer assume that isn't told. The core keeps a buffer of the size
 /// for each connection.
 const MAX_MESSAGE: usize = 64 * 1024;
+/// Bytes of the name of a description's part that is repeated in our signals. Browsers count: `0`.
+const MAX_NAME: usize = 64;
 /// Bytes that a peer may have under way to us.
 const WINDOW: u32 = 1024 * 1024;
 /// A peer that is silent for so long is in trouble, and after the next one gone. In between it is asked every few
@@ -69,10 +71,11 @@ pub(super) async fn offer(settings: &RtcSettings, signalling: Signalling) -> io:
     let channel = core.create_data_channel(LABEL, None).map_err(failed)?.id();
     let offer = core.create_offer(None).map_err(failed)?;
     core.set_local_description(Instant::now(), offer.clone()).map_err(failed)?;
+    let part = name_of_part(&offer.sdp);
     signalling.say(Signal::Offer { sdp: offer.sdp })?;
     let (pipe, reader, writer) = pipe();
     let link = Link::new(core, Some(channel), ports, pipe);
-    open(link, signalling, false, (reader, writer)).await
+    open(link, signalling, false, part, (reader, writer)).await
 }
 
 /// Answers an offer and waits until the connection is open.
@@ -85,16 +88,18 @@ pub(super) async fn answer(settings: &RtcSettings, offer: &str, signalling: Sign
     core.set_remote_description(Instant::now(), offer).map_err(|error| refused(&error.to_string()))?;
     let answer = core.create_answer(None).map_err(failed)?;
     core.set_local_description(Instant::now(), answer.clone()).map_err(failed)?;
+    let part = name_of_part(&answer.sdp);
     signalling.say(Signal::Answer { sdp: answer.sdp })?;
     let (pipe, reader, writer) = pipe();
     let link = Link::new(core, None, ports, pipe);
-    open(link, signalling, true, (reader, writer)).await
+    open(link, signalling, true, part, (reader, writer)).await
 }
 
 async fn open(
     mut link: Link,
     mut signalling: Signalling,
     mut described: bool,
+    part: Option<String>,
     (reader, writer): (Reader, Writer),
 ) -> io::Result<Opened> {
     // Candidates that came before the answer.
@@ -105,7 +110,7 @@ async fn open(
             Ok(Opening::Open) => break,
             Ok(Opening::Found(candidate)) => {
                 link.core().add_local_candidate(candidate.clone()).map_err(failed)?;
-                signalling.say(shown(candidate))?;
+                signalling.say(shown(candidate, &part))?;
                 continue;
             }
             Ok(Opening::Heard(Some(signal))) => signal,
@@ -159,12 +164,13 @@ fn add_remote(link: &mut Link, Candidate { candidate, sdp_m_line_index, sdp_mid 
     }
 }
 
+/// What a description calls its only part, as whoever offers has named it.
+fn name_of_part(sdp: &str) -> Option<String> {
+    let name = sdp.lines().find_map(|line| line.strip_prefix("a=mid:"))?.trim_end();
+    (name.len() <= MAX_NAME).then(|| name.to_owned())
+}
+
 /// A candidate of ours as a signal.
-fn shown(candidate: RTCIceCandidateInit) -> Signal {
-    // There is one part in our descriptions.
-    Signal::Candidate(Candidate {
-        candidate: candidate.candidate,
-        sdp_m_line_index: Some(0),
-        sdp_mid: Some("0".into()),
-    })
+fn shown(candidate: RTCIceCandidateInit, part: &Option<String>) -> Signal {
+    Signal::Candidate(Candidate { candidate: candidate.candidate, sdp_m_line_index: Some(0), sdp_mid: part.clone() })
 }

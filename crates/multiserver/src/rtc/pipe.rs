@@ -40,6 +40,8 @@ struct State {
     writer: Option<Waker>,
     driver: Option<Waker>,
     wants: Wants,
+    /// An end was let go of since the task has looked.
+    changed: bool,
 }
 
 /// What the task waits for, besides the ends of the application letting go.
@@ -60,6 +62,12 @@ impl State {
 
     fn is_due(&self) -> bool {
         self.wants.output && !self.outbox.is_empty() || self.wants.room.is_some_and(|most| self.inbox_bytes <= most)
+    }
+
+    /// Also when the task isn't waiting at the moment.
+    fn change(&mut self) {
+        self.changed = true;
+        State::wake(&mut self.driver);
     }
 
     fn wake_driver_if_due(&mut self) {
@@ -141,12 +149,12 @@ impl Pipe {
     }
 
     /// Has the task of `context` woken when what it wants comes about or the application lets go of an end. Says
-    /// whether what it wants is there already.
+    /// whether any of it has come about already.
     pub(super) fn register(&self, context: &Context<'_>, wants: Wants) -> bool {
         let mut state = self.0.lock();
         state.wants = wants;
         state.driver = Some(context.waker().clone());
-        state.is_due()
+        std::mem::take(&mut state.changed) | state.is_due()
     }
 }
 
@@ -198,7 +206,7 @@ impl Drop for Reader {
         state.unread = true;
         state.inbox.clear();
         state.inbox_bytes = 0;
-        State::wake(&mut state.driver);
+        state.change();
     }
 }
 
@@ -242,7 +250,7 @@ impl AsyncWrite for Writer {
         let mut state = self.0.lock();
         if !state.finished {
             state.finished = true;
-            State::wake(&mut state.driver);
+            state.change();
         }
         match state.end {
             _ if state.drained => Poll::Ready(Ok(())),
@@ -260,7 +268,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.finished = true;
-        State::wake(&mut state.driver);
+        state.change();
     }
 }
 
@@ -326,6 +334,26 @@ mod tests {
             pipe.drained();
             waiting.await.unwrap().unwrap();
         });
+    }
+
+    #[test]
+    fn what_happens_while_the_task_is_busy_is_not_missed() {
+        let (pipe, reader, mut writer) = pipe();
+        let mut context = Context::from_waker(Waker::noop());
+        let output = Wants { output: true, room: None };
+        let room = Wants { output: false, room: Some(5) };
+        assert!(!pipe.register(&context, output));
+        assert!(Pin::new(&mut writer).poll_write(&mut context, b"x").is_ready());
+        assert!(pipe.register(&context, output) && !pipe.register(&context, Wants::default()));
+        pipe.give(b"123456"[..].into());
+        assert!(!pipe.register(&context, room));
+        // Woken already, and not waiting again yet.
+        pipe.0.lock().driver = None;
+        assert!(Pin::new(&mut writer).poll_shutdown(&mut context).is_pending());
+        assert!(pipe.register(&context, Wants::default()) && !pipe.register(&context, Wants::default()));
+        pipe.0.lock().driver = None;
+        drop(reader);
+        assert!(pipe.register(&context, Wants::default()) && pipe.register(&context, room));
     }
 
     #[test]

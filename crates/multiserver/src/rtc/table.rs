@@ -170,6 +170,11 @@ impl Table {
         self.attempts.remove(key);
     }
 
+    /// Whether an attempt goes on.
+    pub(super) fn goes_on(&self, key: &Key) -> bool {
+        self.attempts.contains_key(key)
+    }
+
     /// How many connections are being made.
     pub(super) fn len(&self) -> usize {
         self.attempts.len()
