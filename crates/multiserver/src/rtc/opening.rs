@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use rtc::peer_connection::configuration::RTCConfigurationBuilder;
 use rtc::peer_connection::configuration::setting_engine::{SctpMaxMessageSize, SettingEngineBuilder};
 use rtc::peer_connection::sdp::RTCSessionDescription;
-use rtc::peer_connection::transport::RTCDtlsRole;
-use rtc::peer_connection::transport::RTCIceCandidateInit;
+use rtc::peer_connection::transport::{RTCDtlsRole, RTCIceCandidateInit};
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
 use tokio::sync::mpsc;
 
@@ -147,6 +146,7 @@ fn new_core() -> io::Result<RTCPeerConnection> {
         .with_ice_connection_attempts(Some(TRY_EVERY), Some(TRIES))
         .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MAX_MESSAGE as u32))
         .with_sctp_max_receive_buffer_size(WINDOW)
+        // The client of DTLS begins SCTP, and other kinds of peers may leave that to who offers: who offers is the client.
         .with_answering_dtls_role(RTCDtlsRole::Server)
         .build();
     RTCPeerConnectionBuilder::new()

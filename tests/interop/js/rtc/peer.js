@@ -236,7 +236,8 @@ module.exports = ({ hub: url, app, network, ice, Link, random }) => {
     // says goodbye and ends a connection
     hangup: async ({ to }) => {
       const { rpc, ended } = peerOf(to)
-      rpc.close(err => err && log('close:', error(err)))
+      // without waiting for live streams to end
+      rpc.close(true, () => {})
       await ended
     },
     // waits for the end of a connection, whoever ends it
@@ -245,6 +246,8 @@ module.exports = ({ hub: url, app, network, ice, Link, random }) => {
 
   const leave = async () => {
     clearTimeout(timer)
+    for (const { rpc } of peers.values()) rpc.close(true, () => {})
+    await Promise.all([...peers.values()].map(({ ended }) => ended))
     for (const { link } of links.values()) link.destroy()
     await say('announce', { id: keys.id, gone: true })
     await new Promise(resolve => hub.close(resolve))
