@@ -1,41 +1,18 @@
-//! A disk that takes no more.
-//!
-//! A real full disk needs a file system of one's own, which only root may mount. A limit on the size of files is met by the
-//! same writes and needs nobody's leave; but it holds for a whole process, so the test runs itself again in another one.
-//! There the signal that such a write sends must be ignored before the program begins: a shell does that.
+//! A disk that takes no more messages.
 
-use std::env;
-use std::process::Command;
+mod limited;
 
-use anyhow::{Context as _, Result, ensure};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use anyhow::{Context as _, Result};
 use sbot_testbot::feeds::Network;
 use sbot_testbot::{World, post};
 use serde_json::json;
 
-const INSIDE: &str = "SBOT_TEST_WITH_LIMITED_FILES";
-const NAME: &str = "with_a_full_disk_publishing_fails_clearly_and_goes_on_once_there_is_room";
-
 /// Room left in the log, in bytes: less than a message.
 const ROOM: u64 = 50;
 
-fn limit(bytes: Option<u64>) -> Result<()> {
-    let maximum = getrlimit(Resource::Fsize).maximum;
-    setrlimit(Resource::Fsize, Rlimit { current: bytes.or(maximum), maximum }).context("the limit can't be set")
-}
-
 #[test]
 fn with_a_full_disk_publishing_fails_clearly_and_goes_on_once_there_is_room() -> Result<()> {
-    if env::var_os(INSIDE).is_some() {
-        return tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(inside());
-    }
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(env::current_exe()?);
-    let output = shell.args(["--exact", NAME, "--nocapture"]).env(INSIDE, "1").output();
-    let output = output.context("no shell to run this test in")?;
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success() && out.contains("1 passed"), "{}\n{out}\n{err}", output.status);
-    Ok(())
+    limited::alone("with_a_full_disk_publishing_fails_clearly_and_goes_on_once_there_is_room", inside())
 }
 
 async fn inside() -> Result<()> {
@@ -54,7 +31,7 @@ async fn inside() -> Result<()> {
     node.connect(&peer).await?;
 
     let log = node.setup().segments()?.pop().context("no log")?;
-    limit(Some(std::fs::metadata(&log)?.len() + ROOM))?;
+    limited::limit(Some(std::fs::metadata(&log)?.len() + ROOM))?;
     let error = node.publish(post("no room for this")).await.err().context("published without room")?.to_string();
     assert!(error.contains("can't write") && error.contains(&log.display().to_string()), "{error}");
     assert_eq!(node.has(node.id()), 3, "what was refused is not there");
@@ -74,7 +51,7 @@ async fn inside() -> Result<()> {
     peer.posts(2).await?;
     assert_eq!(node.has(peer.id()), 0);
 
-    limit(None)?;
+    limited::limit(None)?;
     let message = node.publish(post("room again")).await?;
     assert_eq!(message["value"]["sequence"], 4);
     assert_eq!(node.has(node.id()), 4);

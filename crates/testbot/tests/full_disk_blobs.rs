@@ -1,40 +1,22 @@
-//! A disk that takes no more blobs. How it is made, `full_disk.rs` says.
+//! A disk that takes no more blobs.
 
-use std::env;
-use std::process::Command;
+mod limited;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sbot_blobs::DISK_PAUSE;
 use sbot_testbot::World;
 use sbot_testbot::blobs::{self, Reply, Server};
 use serde_json::json;
 
-const INSIDE: &str = "SBOT_TEST_WITH_LIMITED_FILES";
-const NAME: &str = "a_blob_that_the_disk_doesnt_take_is_not_seen_and_comes_once_there_is_room";
-
 /// Longest file, in bytes: what the node writes beside the blob is shorter, and the blob longer.
 const ROOM: u64 = 4 << 20;
 
-fn limit(bytes: Option<u64>) -> Result<()> {
-    let maximum = getrlimit(Resource::Fsize).maximum;
-    setrlimit(Resource::Fsize, Rlimit { current: bytes.or(maximum), maximum }).context("the limit can't be set")
-}
-
 #[test]
 fn a_blob_that_the_disk_doesnt_take_is_not_seen_and_comes_once_there_is_room() -> Result<()> {
-    if env::var_os(INSIDE).is_some() {
-        return tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(inside());
-    }
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(env::current_exe()?);
-    let output = shell.args(["--exact", NAME, "--nocapture"]).env(INSIDE, "1").output();
-    let output = output.context("no shell to run this test in")?;
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success() && out.contains("1 passed"), "{}\n{out}\n{err}", output.status);
-    Ok(())
+    limited::alone("a_blob_that_the_disk_doesnt_take_is_not_seen_and_comes_once_there_is_room", inside())
 }
 
 async fn inside() -> Result<()> {
@@ -46,7 +28,7 @@ async fn inside() -> Result<()> {
     let id = blobs::id(&bytes);
     let server = Server::new();
     server.has(id, json!(bytes.len()), Reply::Pieces(blobs::pieces(&bytes, 40_000)));
-    limit(Some(ROOM))?;
+    limited::limit(Some(ROOM))?;
     let error = blobs::add(&node, &bytes).await.err().context("added without room")?;
     ensure!(format!("{error:#}").contains("can't write"), "{error:#}");
     let _peer = world.raw("peer", &node).await?.session_with(server.registry());
@@ -57,7 +39,7 @@ async fn inside() -> Result<()> {
     ensure!(node.context().blobs.store().size(&id)?.is_none(), "a part is seen as the whole");
     ensure!(std::fs::read_dir(node.setup().path().join("blobs/tmp"))?.count() == 0, "something is left over");
     node.is_well().await?;
-    limit(None)?;
+    limited::limit(None)?;
     assert_eq!(server.calls().len(), 1, "a full disk is not written to again at once");
     now.fetch_add(DISK_PAUSE, Ordering::Relaxed);
     waiting.await??;

@@ -230,14 +230,19 @@ fn is_link_local(ip: &IpAddr) -> bool {
     }
 }
 
-fn host_candidate(address: SocketAddr) -> io::Result<RTCIceCandidateInit> {
-    let base_config = CandidateConfig {
+/// What candidates of all kinds at an address have in common.
+pub(super) fn candidate_at(address: SocketAddr) -> CandidateConfig {
+    CandidateConfig {
         network: "udp".to_owned(),
         address: address.ip().to_string(),
         port: address.port(),
         component: 1,
         ..Default::default()
-    };
-    let candidate = CandidateHostConfig { base_config, ..Default::default() }.new_candidate_host().map_err(failed)?;
+    }
+}
+
+fn host_candidate(address: SocketAddr) -> io::Result<RTCIceCandidateInit> {
+    let config = CandidateHostConfig { base_config: candidate_at(address), ..Default::default() };
+    let candidate = config.new_candidate_host().map_err(failed)?;
     RTCIceCandidate::from(&candidate).to_json().map_err(failed)
 }

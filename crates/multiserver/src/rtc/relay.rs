@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 
 use rtc::crypto::RTCCryptoProvider;
 use rtc::ice::candidate::candidate_relay::CandidateRelayConfig;
-use rtc::peer_connection::transport::{CandidateConfig, RTCIceCandidate, RTCIceCandidateInit};
+use rtc::peer_connection::transport::{RTCIceCandidate, RTCIceCandidateInit};
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use rtc::turn::client::{Client, ClientConfig, Event};
 
 use super::link::failed;
+use super::ports::candidate_at;
 use super::servers::{Carrier, Server, Turn};
 use super::wire::{Connected, Wire, connect};
 
@@ -257,13 +258,7 @@ fn crypto() -> Arc<dyn RTCCryptoProvider> {
 
 /// The candidate does without the address that we have at the server: nobody needs to know it.
 fn candidate(address: SocketAddr) -> io::Result<RTCIceCandidateInit> {
-    let base_config = CandidateConfig {
-        network: "udp".to_owned(),
-        address: address.ip().to_string(),
-        port: address.port(),
-        component: 1,
-        ..Default::default()
-    };
+    let base_config = candidate_at(address);
     let unspecified = if address.is_ipv4() { "0.0.0.0" } else { "::" };
     let config = CandidateRelayConfig { base_config, rel_addr: unspecified.to_owned(), rel_port: 0, url: None };
     let candidate = config.new_candidate_relay().map_err(failed)?;
