@@ -51,7 +51,7 @@ impl Internet {
     /// Two hosts behind such routers. `None`, and a line that says why, where they can't be made.
     ///
     /// # Errors
-    /// They can't be made, and everything has to be there: see [`pass_over`].
+    /// They can't be made, and `CI=true` says that everything has to be there.
     pub fn new(nat: Nat) -> Result<Option<Self>> {
         match Self::build(nat) {
             Ok(internet) => Ok(Some(internet)),
@@ -178,7 +178,7 @@ impl Relay {
     /// Starts one, with its files in `dir`. `None`, and a line that says why, where there is none.
     ///
     /// # Errors
-    /// It doesn't start, or there is none and everything has to be there: see [`pass_over`].
+    /// It doesn't start, or there is none and `CI=true` says that everything has to be there.
     pub fn start_on(host: &Host, dir: &Path) -> Result<Option<Self>> {
         let Some(program) = found("turnserver") else {
             pass_over("it needs coturn (apt install coturn)")?;

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 /// The browser; `None`, and a line that says so, where there is none.
 ///
 /// # Errors
-/// There is none, and everything has to be there: see [`pass_over`].
+/// There is none, and `CI=true` says that everything has to be there.
 pub fn chromium() -> Result<Option<PathBuf>> {
     let found = found("chromium").or_else(|| found("chromium-browser")).or_else(|| found("google-chrome"));
     if found.is_none() {
