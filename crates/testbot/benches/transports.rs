@@ -62,7 +62,14 @@ fn mega(bytes: usize) -> f64 {
 /// How long it takes to replicate `log`, and to fetch `count` blobs.
 async fn run(hub: Option<&HubAddress>, network: &Network, log: &[Bytes], count: usize) -> Result<(Duration, Duration)> {
     let world = World::new()?;
-    let node = |name| world.setup(name).change(|config| config.rtc.hubs = hub.cloned().into_iter().collect()).start();
+    let node = |name| {
+        let setup = world.setup(name).change(|config| {
+            config.rtc.hubs = hub.cloned().into_iter().collect();
+            // Else no hub is joined.
+            config.peers.autostart = true;
+        });
+        setup.start()
+    };
     let (from, to) = (node("from").await?, node("to").await?);
     from.take_in(log.to_vec()).await?;
     for node in [&from, &to] {

@@ -14,7 +14,7 @@ use crate::tools::{Memory, median, rate};
 use crate::{Bench, EXCHANGE, LOOK, ROUNDS, mb};
 
 /// Large blobs that are transferred: as large as ssb-blobs takes them.
-const LARGE: usize = 20;
+const LARGE: usize = 60;
 /// Small blobs that are transferred.
 const COUNT: usize = 10_000;
 /// Bytes of a small blob.
