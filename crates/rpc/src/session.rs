@@ -81,22 +81,11 @@ impl Session {
         caller: C,
         limits: Limits,
     ) -> Peer {
-        Self::start(read, write, registry, caller, limits, None)
+        Self::spawn_metered(read, write, registry, caller, limits, None)
     }
 
-    /// As [`Session::spawn`], only as fast as `meter` says.
+    /// As [`Session::spawn`], only as fast as `meter` says, if there is one.
     pub fn spawn_metered<C: Clone + Send + Sync + 'static>(
-        read: impl AsyncRead + Send + Unpin + 'static,
-        write: impl AsyncWrite + Send + Unpin + 'static,
-        registry: Arc<Registry<C>>,
-        caller: C,
-        limits: Limits,
-        meter: Arc<dyn Meter>,
-    ) -> Peer {
-        Self::start(read, write, registry, caller, limits, Some(meter))
-    }
-
-    fn start<C: Clone + Send + Sync + 'static>(
         mut read: impl AsyncRead + Send + Unpin + 'static,
         write: impl AsyncWrite + Send + Unpin + 'static,
         registry: Arc<Registry<C>>,

@@ -58,7 +58,7 @@ fn pair(meter: Arc<Scripted>) -> (Peer, Peer) {
         });
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let (read, write) = tokio::io::split(ours);
-    let server = Session::spawn_metered(read, write, registry.into(), (), Limits::REMOTE, meter);
+    let server = Session::spawn_metered(read, write, registry.into(), (), Limits::REMOTE, Some(meter));
     let (read, write) = tokio::io::split(theirs);
     (server, Session::spawn(read, write, Registry::<()>::new().into(), (), Limits::REMOTE))
 }

@@ -188,11 +188,9 @@ impl Serve for PeerServer {
             let registry = Arc::clone(&shared.registry);
             let visit = shared.context.blobs.arrived(caller.id);
             let meter = shared.context.gate.meter(&caller);
+            let limits = if meter.is_some() { shared.limits } else { Limits::REMOTE };
             let (read, write) = (connection.read, connection.write);
-            let peer = match meter {
-                Some(meter) => Session::spawn_metered(read, write, registry, caller, shared.limits, meter),
-                None => Session::spawn(read, write, registry, caller, Limits::REMOTE),
-            };
+            let peer = Session::spawn_metered(read, write, registry, caller, limits, meter);
             let blobs = tokio::spawn(visit.listen(peer.clone()));
             // The peer manager may have given the connection up meanwhile; then it closes it.
             let _ = opened.send(peer.clone());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use sbot::config::Config;
 use sbot::publish::{Clock, system_clock};
-use sbot::{Environment, Node};
+use sbot::{Environment, Node, Uptime, system_uptime};
 use sbot_feed::{Keypair, NetworkKey};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -59,7 +59,7 @@ impl World {
             .without_socket();
         config.peers.autostart = false;
         config.peers.local = false;
-        Setup { name: name.to_owned(), config, clock: None, _directory: Arc::clone(&self.directory) }
+        Setup { name: name.to_owned(), config, clock: None, uptime: None, _directory: Arc::clone(&self.directory) }
     }
 
     /// A peer that knows the network's key and does as the test tells.
@@ -94,6 +94,7 @@ pub struct Setup {
     name: String,
     config: Config,
     clock: Option<Clock>,
+    uptime: Option<Uptime>,
     /// Keeps it from being removed.
     _directory: Arc<TempDir>,
 }
@@ -110,6 +111,13 @@ impl Setup {
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Setup {
         self.clock = Some(clock);
+        self
+    }
+
+    /// With a time since the start that the test sets: what passes of it and not of the system's was slept.
+    #[must_use]
+    pub fn uptime(mut self, uptime: Uptime) -> Setup {
+        self.uptime = Some(uptime);
         self
     }
 
@@ -189,7 +197,8 @@ impl Setup {
     pub async fn start(self) -> Result<TestNode> {
         let seed = self.name.bytes().map(u64::from).sum();
         let clock = self.clock.clone().unwrap_or_else(system_clock);
-        let environment = Environment { seed, clock, ..Environment::default() };
+        let uptime = self.uptime.clone().unwrap_or_else(system_uptime);
+        let environment = Environment { seed, clock, uptime };
         let node = Node::start_in(self.config.clone(), environment).await;
         let node = node.with_context(|| format!("{} can't start", self.name))?;
         Ok(TestNode::new(self.name.clone(), node, self))

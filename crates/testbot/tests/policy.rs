@@ -7,7 +7,7 @@ use sbot_authorisation::{Access, Budgets, Preset, RULES};
 use sbot_feed::{FeedId, Keypair};
 use sbot_rpc::{Body, CallError, Peer, Source};
 use sbot_testbot::feeds::Author;
-use sbot_testbot::{PATIENCE, RawPeer, TestNode, World, post};
+use sbot_testbot::{PATIENCE, RawPeer, TestNode, World, blobs, post};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -378,5 +378,67 @@ async fn an_explanation_says_what_happens() -> Result<()> {
     let table = node.call("authorisation.table", &json!([])).await?;
     assert_eq!(table["preset"], "friends only");
     assert_eq!(table["rules"].as_array().map(Vec::len), Some(RULES.len()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_blob_that_is_not_for_a_peer_looks_like_one_that_isnt_here() -> Result<()> {
+    let world = World::new()?;
+    let setup = world.setup("a").change(|config| {
+        let friends = Access::from_names(["friend"]).unwrap();
+        config.auth.rules = ["blobs.serve", "blobs.large"].map(|rule| (rule.to_owned(), friends)).to_vec();
+    });
+    let node = setup.start().await?;
+    let here = blobs::add(&node, &blobs::bytes(1_000, 1)).await?;
+    let absent = blobs::id(&blobs::bytes(1_000, 2));
+    let keys = world.keypair("b");
+    let server = blobs::Server::new();
+    let peer = RawPeer::dial(&world.network(), &keys, &node).await?.session_with(server.registry());
+    let mut told = Vec::new();
+    for id in [here, absent] {
+        let mut answers = Vec::new();
+        for args in [json!([id]), json!([[id]])] {
+            let answer = timeout(PATIENCE, peer.call("blobs.has", &args)).await??;
+            answers.push(String::from_utf8(answer.bytes().to_vec())?);
+        }
+        for (method, args) in [
+            ("blobs.get", json!([id])),
+            ("blobs.get", json!([{"key": id}])),
+            ("blobs.get", json!([{"key": id, "size": 1_000}])),
+            ("blobs.get", json!([{"key": id, "size": 7, "max": 1}])),
+            ("blobs.getSlice", json!([{"key": id, "start": 1, "end": 7}])),
+            ("blobs.getSlice", json!([{"key": id, "start": 5_000, "end": 7_000}])),
+        ] {
+            let (bytes, error) = all_of(&peer, method, &args).await?;
+            ensure!(bytes.is_empty(), "{method} gives {} bytes", bytes.len());
+            answers.push(format!("{error:?}"));
+        }
+        told.push(answers);
+    }
+    assert_eq!(told[0], told[1]);
+    ensure!(told[0][0] == "false", "{told:?}");
+
+    // Nor do notes tell, whichever of them it wants.
+    server.say(json!({here.to_string(): -1, absent.to_string(): -1}));
+    let mut notes = peer.source("blobs.createWants", &json!([])).await?;
+    let bytes = blobs::bytes(10, 3);
+    let third = blobs::id(&bytes);
+    server.has(third, json!(10), blobs::Reply::Pieces(blobs::pieces(&bytes, 10)));
+    let (wanted, heard) = tokio::join!(blobs::want(&node, &third), async {
+        let mut heard = String::new();
+        // What the node itself wants comes after what it has to say of the peer's wants.
+        while !heard.contains(&third.to_string()) {
+            let note = timeout(PATIENCE, notes.recv()).await?.context("the notes end")??;
+            heard.push_str(&String::from_utf8_lossy(note.bytes()));
+        }
+        anyhow::Ok(heard)
+    });
+    wanted?;
+    let heard = heard?;
+    ensure!(!heard.contains(&here.to_string()), "{heard}");
+
+    node.follow(keys.id()).await?;
+    let (bytes, error) = all_of(&peer, "blobs.get", &json!([here])).await?;
+    ensure!(bytes.len() == 1_000 && error.is_none(), "a friend gets it: {error:?}");
     Ok(())
 }
