@@ -366,9 +366,9 @@ impl Store {
         self.shared().linking_to(dest)
     }
 
-    /// How many records there are; the newest one's number is one less.
+    /// How many records there are; the newest one's number is one less. Never behind what tips and queries have told.
     pub fn len(&self) -> u64 {
-        *self.shared().length.borrow()
+        self.shared().index.read().len()
     }
 
     /// Bytes of the log on disk.

@@ -185,6 +185,32 @@ fn a_live_tail_wakes_for_every_append_and_ends_with_the_store() {
 }
 
 #[test]
+fn the_length_is_never_behind_the_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let feed = author(1, 3_000);
+    let looking = {
+        let store = store.clone();
+        std::thread::spawn(move || {
+            let mut looks = 0;
+            loop {
+                let told: u64 = store.clock().iter().map(|(_, sequence)| sequence).sum();
+                let length = store.len();
+                assert!(told <= length, "the clock tells of {told} messages, the log ends after {length}");
+                looks += 1;
+                if told == 3_000 {
+                    return looks;
+                }
+            }
+        })
+    };
+    for message in feed.values() {
+        assert_eq!(stored(&ingest(&store, vec![message])), 1);
+    }
+    assert!(looking.join().unwrap() > 1);
+}
+
+#[test]
 fn export_and_import_keep_messages_their_order_and_their_times() {
     let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (store, other) = (open(dir.path()), open(copy.path()));
