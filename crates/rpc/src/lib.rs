@@ -15,6 +15,7 @@ mod client;
 pub mod codec;
 mod ends;
 mod error;
+mod input;
 mod manifest;
 mod meter;
 mod outbox;

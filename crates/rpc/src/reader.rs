@@ -15,18 +15,16 @@ use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::codec::{self, Body, Decoded, Packet};
 use crate::ends::{Inlet, Outlet};
 use crate::error::RpcError;
+use crate::input::{Input, READ};
 use crate::meter::{Meter, keep_pace};
 use crate::registry::{Handler, Registry, Work};
 use crate::shared::Shared;
 use crate::streams::{Event, Key};
-
-/// Read from the socket in pieces of this size, in bytes.
-const READ: usize = 64 * 1024;
 
 /// What is kept of a piece that is shared by others is copied when it is less than this part of the piece: few items must
 /// not keep much memory.
@@ -36,6 +34,9 @@ const WORTH_SHARING: usize = READ / 4;
 /// and nobody waits for anything else: whoever reads it may take all the time they like. The same time is given to a
 /// peer for reading what it was refused.
 pub(crate) const STALL: Duration = Duration::from_secs(60);
+
+/// When nothing has come for so long, memory that was kept for more is given back.
+const REST: Duration = Duration::from_secs(1);
 
 pub(crate) struct Reader<C> {
     shared: Arc<Shared>,
@@ -63,16 +64,21 @@ impl<C: Clone + Send + Sync + 'static> Reader<C> {
 
     /// Reads until the connection is done; says why it is.
     pub(crate) async fn run(&mut self, read: &mut (impl AsyncRead + Unpin)) -> String {
-        let mut input = BytesMut::with_capacity(READ);
+        let mut input = Input::new();
         loop {
-            input.reserve(READ / 2);
+            input.make_room();
+            let is_hoarding = input.is_hoarding();
             let count = tokio::select! {
-                count = read.read_buf(&mut input) => count,
+                count = read.read_buf(&mut input.bytes) => count,
                 // Only to let go of it.
                 Some(_) = self.calls.join_next() => continue,
+                () = sleep(REST), if is_hoarding => {
+                    input.rest();
+                    continue;
+                }
             };
             let count = match count {
-                Ok(0) if input.is_empty() => return "the other side hung up".into(),
+                Ok(0) if input.bytes.is_empty() => return "the other side hung up".into(),
                 Ok(0) => return "the other side hung up in the middle of a packet".into(),
                 Ok(count) => count as u64,
                 Err(error) => return format!("can't read: {error}"),
@@ -80,7 +86,7 @@ impl<C: Clone + Send + Sync + 'static> Reader<C> {
             self.shared.bytes_in.fetch_add(count, Ordering::Relaxed);
             let mut long = false;
             loop {
-                match codec::decode(&mut input, self.shared.limits.max_body) {
+                match codec::decode(&mut input.bytes, self.shared.limits.max_body) {
                     Ok(Decoded::Packet(packet)) => {
                         self.shared.packets_in.fetch_add(1, Ordering::Relaxed);
                         long |= packet.body.len() > READ;
@@ -96,8 +102,7 @@ impl<C: Clone + Send + Sync + 'static> Reader<C> {
             }
             self.deliver().await;
             if long {
-                // What comes next shall not keep the long body's memory.
-                input = BytesMut::from(&input[..]);
+                input.part();
             }
             if let Err(why) = self.keep_pace(count).await {
                 self.shared.dismiss(&why);

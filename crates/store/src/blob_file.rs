@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use sbot_feed::BlobId;
 use sha2::{Digest, Sha256};
@@ -112,15 +112,16 @@ impl BlobFile {
         self.size
     }
 
-    /// Reads a range of it, which must lie within it. Blocks; ask for no more than should be in memory.
+    /// Reads a range of it, which must lie within it, into `room`, whatever that held. Blocks; ask for no more than should
+    /// be in memory.
     ///
     /// # Errors
     /// [`StoreError::Io`], also if the file has become shorter.
-    pub fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+    pub fn read(&self, range: Range<u64>, mut room: BytesMut) -> Result<Bytes, StoreError> {
         let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, range.start).map_err(|source| self.cant_read(source))?;
-        Ok(bytes.into())
+        room.resize(length, 0);
+        self.file.read_exact_at(&mut room, range.start).map_err(|source| self.cant_read(source))?;
+        Ok(room.freeze())
     }
 }
 
@@ -135,8 +136,11 @@ mod tests {
         let store = BlobStore::open(dir.path(), 1000).unwrap();
         let id = store.add(b"hello world").unwrap();
         let file = store.open_blob(&id).unwrap().unwrap();
-        assert_eq!((file.size(), file.read(6..11).unwrap()), (11, Bytes::from_static(b"world")));
-        assert!(file.read(6..12).is_err());
+        assert_eq!(
+            (file.size(), file.read(6..11, BytesMut::from(&b"something else"[..])).unwrap()),
+            (11, Bytes::from_static(b"world"))
+        );
+        assert!(file.read(6..12, BytesMut::new()).is_err());
         let path = dir.path().join("sha256/b9/4d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9");
         fs::write(&path, b"hello w0rld").unwrap();
         // Another start knows nothing of the file.

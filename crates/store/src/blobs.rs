@@ -6,7 +6,7 @@
 //! Source: multiblob `index.js`, as ssb-blobs uses it (`create.js`), so that either finds what the other has stored.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -254,13 +254,35 @@ impl Adding {
     /// # Errors
     /// [`StoreError::BlobTooLong`], [`StoreError::Io`].
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let size = self.size + bytes.len() as u64;
+        self.write_many([bytes])
+    }
+
+    /// Adds all of `parts` at the end, in as few calls to the system as it takes.
+    ///
+    /// # Errors
+    /// As [`Adding::write`].
+    pub fn write_many<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]>) -> Result<(), StoreError> {
+        let mut parts: Vec<IoSlice<'_>> = parts.into_iter().map(IoSlice::new).collect();
+        let size = self.size + parts.iter().map(|part| part.len() as u64).sum::<u64>();
         if size > self.max {
             return Err(StoreError::BlobTooLong { limit: self.max });
         }
-        self.file.write_all(bytes).map_err(|error| StoreError::io("can't write", &self.path, error))?;
-        self.hash.update(bytes);
+        parts.iter().for_each(|part| self.hash.update(&part[..]));
+        self.write_parts(&mut parts).map_err(|error| StoreError::io("can't write", &self.path, error))?;
         self.size = size;
+        Ok(())
+    }
+
+    fn write_parts(&mut self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
+            match self.file.write_vectored(parts) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => IoSlice::advance_slices(&mut parts, count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(())
     }
 

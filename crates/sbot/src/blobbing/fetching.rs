@@ -19,6 +19,12 @@ const STALLED: Duration = Duration::from_secs(30);
 /// Bytes that a transfer must bring within [`STALLED`], or else end.
 const LEAST: u64 = 4 * 1024;
 
+/// Bytes that are written at once, where they come fast.
+const BATCH: u64 = 256 * 1024;
+
+/// How long [`LEAST`] bytes wait for a [`BATCH`] of them.
+const LINGER: Duration = Duration::from_millis(2);
+
 impl Blobs {
     /// Begins a transfer; the exchange hears of its end.
     pub(super) fn begin_fetch(self: &Arc<Self>, blob: BlobId, peer: FeedId, limit: u64) {
@@ -71,23 +77,22 @@ impl Blobs {
         };
         let Ok(mut source) = opened else { return self.keep(blob, adding) };
         loop {
-            let next = tokio::select! {
+            let (bodies, next) = tokio::select! {
                 next = next_bytes(&mut source) => next,
                 () = stop.notified() => return self.keep(blob, adding),
             };
-            match next {
-                Next::Bytes(bodies) => {
-                    let written = in_background(move || {
-                        for body in &bodies {
-                            adding.write(body.bytes())?;
-                        }
-                        Ok(adding)
-                    });
-                    match written.await {
-                        Ok(written) => adding = written,
-                        Err(ended) => return ended,
-                    }
+            if !bodies.is_empty() {
+                let written = in_background(move || {
+                    adding.write_many(bodies.iter().map(|body| &body.bytes()[..]))?;
+                    Ok(adding)
+                });
+                match written.await {
+                    Ok(written) => adding = written,
+                    Err(ended) => return ended,
                 }
+            }
+            match next {
+                Next::More => {}
                 Next::End => {
                     let size = adding.size();
                     let stored = in_background(move || adding.finish_fetched(&blob)).await;
@@ -111,9 +116,9 @@ impl Blobs {
     }
 }
 
-/// What comes next of a blob.
+/// What comes behind the bytes of a blob that have come.
 enum Next {
-    Bytes(Vec<Body>),
+    More,
     End,
     /// The peer says no.
     Refused,
@@ -123,22 +128,21 @@ enum Next {
     Nonsense,
 }
 
-/// Waits for enough bytes, or the end.
-async fn next_bytes(source: &mut Source) -> Next {
-    let (deadline, mut bodies, mut bytes) = (Instant::now() + STALLED, Vec::new(), 0);
+/// Waits for enough bytes, or what ends them.
+async fn next_bytes(source: &mut Source) -> (Vec<Body>, Next) {
+    let (mut deadline, mut bodies, mut bytes) = (Instant::now() + STALLED, Vec::new(), 0);
     loop {
-        let before = bodies.len();
-        match timeout_at(deadline, source.recv_many(&mut bodies)).await {
-            Ok(Ok(0)) if bodies.is_empty() => return Next::End,
-            // the end is told again
-            Ok(Ok(0)) => return Next::Bytes(bodies),
+        let mut fresh = Vec::new();
+        match timeout_at(deadline, source.recv_many(&mut fresh)).await {
+            Ok(Ok(0)) => return (bodies, Next::End),
             Ok(Ok(_)) => {}
-            Ok(Err(CallError::Remote(_))) => return Next::Refused,
-            Ok(Err(_)) | Err(_) => return Next::Gone,
+            Ok(Err(CallError::Remote(_))) => return (bodies, Next::Refused),
+            Err(_) if bytes >= LEAST => return (bodies, Next::More),
+            Ok(Err(_)) | Err(_) => return (bodies, Next::Gone),
         }
-        for body in bodies.drain(before..).collect::<Vec<_>>() {
+        for body in fresh {
             match body {
-                Body::Json(_) => return Next::Nonsense,
+                Body::Json(_) => return (Vec::new(), Next::Nonsense),
                 // what is empty costs no place
                 body if body.is_empty() => {}
                 body => {
@@ -147,8 +151,11 @@ async fn next_bytes(source: &mut Source) -> Next {
                 }
             }
         }
+        if bytes >= BATCH {
+            return (bodies, Next::More);
+        }
         if bytes >= LEAST {
-            return Next::Bytes(bodies);
+            deadline = deadline.min(Instant::now() + LINGER);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use sbot_blobs::{CHUNK, Request, RequestError, is_empty_blob};
 use sbot_feed::{BlobId, FeedId};
 use sbot_rpc::{Body, CallError, Outlet};
@@ -60,17 +61,22 @@ impl Blobs {
         self.keeping.change(id, |kept| kept.used = now);
         let range = request.range(file.size())?;
         let (mut at, mut unboxer) = (range.start, key.map(|key| Unboxer::new(&key)));
+        let mut room = BytesMut::new();
         while at < range.end {
             let (end, reader) = (range.end.min(at + PIECE), Arc::clone(&file));
-            let bytes = tokio::task::spawn_blocking(move || reader.read(at..end)).await??;
+            let read = tokio::task::spawn_blocking(move || reader.read(at..end, room)).await??;
             at = end;
             let bytes = match &mut unboxer {
-                Some(unboxer) => unboxer.open(&bytes)?,
-                None => bytes,
+                Some(unboxer) => unboxer.open(&read)?,
+                None => read.clone(),
             };
             let chunks = (0..bytes.len()).step_by(CHUNK);
             let bodies = chunks.map(|from| Body::Binary(bytes.slice(from..bytes.len().min(from + CHUNK))));
-            out.send_many(bodies.collect()).await?;
+            let bodies = bodies.collect();
+            drop(bytes);
+            out.send_many(bodies).await?;
+            // What was sent has been copied, so that the next piece can be read into the same memory.
+            room = read.try_into_mut().unwrap_or_default();
         }
         if let Some(unboxer) = unboxer {
             unboxer.finish()?;

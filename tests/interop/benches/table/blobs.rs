@@ -138,7 +138,7 @@ impl Bench {
     fn touch_memory(&self) -> Result<()> {
         let path = self.dir("memory");
         let (mut file, piece) = (fs::File::create(&path)?, vec![1; 1 << 20]);
-        for _ in 0..2 * LARGE * LARGEST / piece.len() {
+        for _ in 0..LARGE * LARGEST / piece.len() {
             file.write_all(&piece)?;
         }
         Ok(fs::remove_file(&path)?)
