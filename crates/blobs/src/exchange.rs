@@ -199,16 +199,16 @@ impl Exchange {
         self.done()
     }
 
-    /// Whether a peer may be given a blob and told of it.
+    /// Whether a peer may be given a blob of `size` bytes and told of it.
     #[must_use]
-    pub fn may_have(&self, peer: &FeedId, id: &BlobId) -> bool {
-        self.gate.may_have(peer, id)
+    pub fn may_have(&self, peer: &FeedId, id: &BlobId, size: u64) -> bool {
+        self.gate.may_have(peer, id, size)
     }
 
-    /// Whether a peer is told that a blob is here: a stingy node speaks of its pushes alone.
+    /// Whether a peer is told that a blob of `size` bytes is here: a stingy node speaks of its pushes alone.
     #[must_use]
-    pub fn may_hear_of(&self, peer: &FeedId, id: &BlobId) -> bool {
-        (!self.settings.stingy || self.pushes.contains_key(id)) && self.gate.may_have(peer, id)
+    pub fn may_hear_of(&self, peer: &FeedId, id: &BlobId, size: u64) -> bool {
+        (!self.settings.stingy || self.pushes.contains_key(id)) && self.gate.may_have(peer, id, size)
     }
 
     /// True if the peer is to be told that it is here.
@@ -224,7 +224,7 @@ impl Exchange {
             return false;
         }
         if let Some(size) = here(&id) {
-            let may = self.may_hear_of(peer, &id);
+            let may = self.may_hear_of(peer, &id, size);
             return may && self.links.get_mut(peer).is_some_and(|link| link.tell_size(id, size));
         }
         let ours = distance.saturating_add(1);

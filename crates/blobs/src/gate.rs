@@ -4,8 +4,9 @@ use sbot_feed::{BlobId, FeedId};
 
 /// Says what peers may. It is asked anew each time, so what it says may change while peers are connected.
 pub trait Gate: Send + Sync {
-    /// Whether `peer` may have `blob`, and learn that it is here. A refusal looks to the peer as if it weren't.
-    fn may_have(&self, peer: &FeedId, blob: &BlobId) -> bool;
+    /// Whether `peer` may have `blob`, of `size` bytes, and learn that it is here. A refusal looks to the peer as if it
+    /// weren't.
+    fn may_have(&self, peer: &FeedId, blob: &BlobId, size: u64) -> bool;
 
     /// Whether `blob` is looked for because `peer` wants it, `distance` steps away from whoever wishes. Other peers then
     /// learn that somebody does.
@@ -20,7 +21,7 @@ pub trait Gate: Send + Sync {
 pub struct Open;
 
 impl Gate for Open {
-    fn may_have(&self, _: &FeedId, _: &BlobId) -> bool {
+    fn may_have(&self, _: &FeedId, _: &BlobId, _: u64) -> bool {
         true
     }
 

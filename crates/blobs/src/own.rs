@@ -108,7 +108,8 @@ impl Exchange {
             }
         }
         self.effects.push(Effect::Done(*id, Found::Here));
-        let listeners: Vec<FeedId> = self.links.keys().copied().filter(|peer| self.may_hear_of(peer, id)).collect();
+        let listeners: Vec<FeedId> =
+            self.links.keys().copied().filter(|peer| self.may_hear_of(peer, id, size)).collect();
         self.links.values_mut().for_each(|link| link.settle(id));
         for peer in listeners {
             if self.links.get_mut(&peer).is_some_and(|link| link.tell_size(*id, size)) {

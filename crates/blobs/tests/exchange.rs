@@ -427,7 +427,7 @@ fn the_empty_blob_is_never_wanted_of_or_by_peers() {
 struct NotA;
 
 impl Gate for NotA {
-    fn may_have(&self, peer: &FeedId, _: &BlobId) -> bool {
+    fn may_have(&self, peer: &FeedId, _: &BlobId, _: u64) -> bool {
         *peer != A
     }
 

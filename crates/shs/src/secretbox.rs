@@ -33,7 +33,7 @@ const PREFIX: usize = 16;
 /// Room for a key stream, with what makes whole runs of blocks of it.
 const ROOM: usize = MAX + 256;
 
-/// A key stream and how much of it was asked for; wiped as far as it keys the tag.
+/// The start of a key stream; what keys the tag is wiped when dropped.
 struct Stream {
     bytes: [u8; ROOM],
 }

@@ -363,8 +363,9 @@ mod tests {
         let (dir, store) = store();
         let mut added = store.subscribe();
         let mut adding = store.start().unwrap();
-        adding.write(b"hello ").unwrap();
-        adding.write(b"world").unwrap();
+        adding.write(b"he").unwrap();
+        adding.write_many([&b""[..], b"llo ", b"", b"wor", b"ld", b""]).unwrap();
+        adding.write_many([]).unwrap();
         let id = adding.finish(None).unwrap();
         assert_eq!(id.to_string(), "&uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek=.sha256");
         let path = "blobs/sha256/b9/4d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9";
@@ -387,7 +388,7 @@ mod tests {
         let wrong = BlobId([1; 32]);
         assert!(matches!(adding.finish(Some(&wrong)), Err(StoreError::BlobMismatch { .. })));
         let mut adding = store.start_with_limit(10).unwrap();
-        assert!(matches!(adding.write(&[0; 11]), Err(StoreError::BlobTooLong { limit: 10 })));
+        assert!(matches!(adding.write_many([&[0; 6][..], &[0; 5]]), Err(StoreError::BlobTooLong { limit: 10 })));
         drop(adding);
         assert!(matches!(store.add(&[0; 1001]), Err(StoreError::BlobTooLong { limit: 1000 })));
         assert_eq!((left_over(&dir), store.ls().unwrap().len()), (0, 0));

@@ -224,7 +224,7 @@ async fn blobs_in_new_messages_of_friends_come_by_themselves_if_the_config_says_
 struct NotFor(FeedId);
 
 impl BlobGate for NotFor {
-    fn may_have(&self, peer: &FeedId, _: &BlobId) -> bool {
+    fn may_have(&self, peer: &FeedId, _: &BlobId, _: u64) -> bool {
         *peer != self.0
     }
 

@@ -148,7 +148,7 @@ pub(super) async fn has(ctx: &Context, caller: &Caller, args: &Args<'_>) -> Resu
     let found = asked.ids().iter().zip(sizes);
     let (mut has, mut absent) = (Vec::with_capacity(asked.ids().len()), Vec::new());
     for (id, size) in found {
-        has.push(size.is_some() && ctx.blobs.may_tell(&caller.id, id));
+        has.push(size.is_some_and(|size| ctx.blobs.may_tell(&caller.id, id, size)));
         absent.extend(size.is_none().then_some(*id));
     }
     ctx.blobs.asked(caller.id, &absent).await;
@@ -317,9 +317,9 @@ pub(super) async fn ls(ctx: &Context, args: &Args<'_>, out: &mut Outlet) -> Resu
 pub(super) async fn changes(ctx: &Context, caller: &Caller, out: &mut Outlet) -> Result<(), Stop> {
     let mut additions = ctx.blobs.store().subscribe();
     loop {
-        let id = tokio::select! {
+        let blob = tokio::select! {
             added = additions.recv() => match added {
-                Ok(meta) => meta.id,
+                Ok(meta) => meta,
                 Err(RecvError::Lagged(missed)) => {
                     tracing::debug!(missed, "a reader of blobs.changes is too slow");
                     continue;
@@ -328,8 +328,8 @@ pub(super) async fn changes(ctx: &Context, caller: &Caller, out: &mut Outlet) ->
             },
             () = out.closed() => return Ok(()),
         };
-        if caller.is_owner() || ctx.blobs.may_tell(&caller.id, &id) {
-            out.send(super::paint::text(&id)).await?;
+        if caller.is_owner() || ctx.blobs.may_tell(&caller.id, &blob.id, blob.size) {
+            out.send(super::paint::text(&blob.id)).await?;
         }
     }
 }

@@ -26,8 +26,8 @@ impl ChosenGate {
 }
 
 impl Gate for ChosenGate {
-    fn may_have(&self, peer: &FeedId, blob: &BlobId) -> bool {
-        self.0.read().may_have(peer, blob)
+    fn may_have(&self, peer: &FeedId, blob: &BlobId, size: u64) -> bool {
+        self.0.read().may_have(peer, blob, size)
     }
 
     fn may_pass_on(&self, peer: &FeedId, blob: &BlobId, distance: u32) -> bool {

@@ -181,7 +181,7 @@ impl Blobs {
 
     /// Lets the node's policy decide what peers may, and how much they may want.
     pub(crate) fn obey(&self, gate: &Arc<Gate>) {
-        self.decide_by(Arc::new(BlobRules { gate: Arc::clone(gate), store: self.store.clone() }));
+        self.decide_by(Arc::new(BlobRules { gate: Arc::clone(gate) }));
         // Called once, when the node is put together.
         let _ = self.budgets.set(Arc::clone(gate));
     }

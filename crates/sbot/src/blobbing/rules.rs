@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use sbot_feed::{BlobId, FeedId};
-use sbot_store::BlobStore;
 
 use super::BlobGate;
 use crate::gate::Gate;
@@ -11,12 +10,11 @@ use crate::gate::Gate;
 /// The rules `blobs.serve`, `blobs.large`, `blobs.passOn` and `blobs.tellWants`.
 pub(super) struct BlobRules {
     pub(super) gate: Arc<Gate>,
-    pub(super) store: BlobStore,
 }
 
 impl BlobGate for BlobRules {
-    fn may_have(&self, peer: &FeedId, blob: &BlobId) -> bool {
-        self.gate.serves_blob(peer, || self.store.size(blob).ok().flatten())
+    fn may_have(&self, peer: &FeedId, _: &BlobId, size: u64) -> bool {
+        self.gate.serves_blob(peer, size)
     }
 
     fn may_pass_on(&self, peer: &FeedId, _: &BlobId, _: u32) -> bool {

@@ -51,12 +51,9 @@ impl Blobs {
         if is_empty_blob(&id) {
             return Ok(());
         }
-        if peer.is_some_and(|peer| !self.may_have(peer, &id)) {
-            return Err(Fault::Absent);
-        }
         // closed only when the node is dropped
         let _reading = self.readers_of(peer).acquire_owned().await;
-        let file = self.file(id).await?.ok_or(Fault::Absent)?;
+        let file = self.file(peer.copied(), id).await?.ok_or(Fault::Absent)?;
         let now = self.now();
         self.keeping.change(id, |kept| kept.used = now);
         let range = request.range(file.size())?;
@@ -90,10 +87,16 @@ impl Blobs {
         Arc::clone(remote.map_or(&self.readers, |remote| &remote.readers))
     }
 
-    /// A blob's file. One that is damaged isn't here, and is looked for again.
-    async fn file(self: &Arc<Self>, id: BlobId) -> Result<Option<Arc<BlobFile>>, Fault> {
+    /// A blob's file, if it is here and `peer` may have it. One that is damaged isn't here, and is looked for again.
+    async fn file(self: &Arc<Self>, peer: Option<FeedId>, id: BlobId) -> Result<Option<Arc<BlobFile>>, Fault> {
         let blobs = Arc::clone(self);
         let opened = tokio::task::spawn_blocking(move || {
+            if let Some(peer) = peer {
+                let size = blobs.store.size(&id)?;
+                if !size.is_some_and(|size| blobs.may_have(&peer, &id, size)) {
+                    return Ok(None);
+                }
+            }
             let opened = blobs.store.open_blob(&id);
             if let Err(StoreError::BlobDamaged(id)) = &opened {
                 blobs.lost(*id);

@@ -114,14 +114,14 @@ impl Blobs {
         self.take(peer, ids.iter().map(|id| (*id, Note::Want(1))).collect()).await;
     }
 
-    /// Whether a peer may learn that a blob is here. Blocks no longer than the gate.
-    pub(crate) fn may_have(&self, peer: &FeedId, id: &BlobId) -> bool {
-        self.exchange.lock().may_have(peer, id)
+    /// Whether a peer may learn that a blob of `size` bytes is here.
+    pub(crate) fn may_have(&self, peer: &FeedId, id: &BlobId, size: u64) -> bool {
+        self.exchange.lock().may_have(peer, id, size)
     }
 
     /// Whether peers are told that a blob has come: a stingy node tells of its pushes alone.
-    pub(crate) fn may_tell(&self, peer: &FeedId, id: &BlobId) -> bool {
-        self.exchange.lock().may_hear_of(peer, id)
+    pub(crate) fn may_tell(&self, peer: &FeedId, id: &BlobId, size: u64) -> bool {
+        self.exchange.lock().may_hear_of(peer, id, size)
     }
 
     /// Tells a peer what we look for and have, from the beginning, until it wants no more, has gone or calls again.

@@ -280,13 +280,11 @@ impl Gate {
         self.ledger.spend(peer, Cost::Wants, blobs)
     }
 
-    /// Whether a peer may have a blob. Whoever may not is answered as if there were no such blob. `size` looks up its size in
-    /// bytes: it is asked only if that matters to the policy, and what it doesn't know counts as large.
+    /// Whether a peer may have a blob. Whoever may not is answered as if there were no such blob. `size`
+    /// is in bytes.
     #[must_use]
-    pub fn serves_blob(&self, peer: &FeedId, size: impl FnOnce() -> Option<u64>) -> bool {
-        let asker = self.asker(peer, Came::Unknown);
-        let serves = |size| self.policy.decide(&asker, &Question::ServeBlob { size }).is_allowed();
-        serves(u64::MAX) || serves(0) && size().is_some_and(serves)
+    pub fn serves_blob(&self, peer: &FeedId, size: u64) -> bool {
+        self.decide(peer, Came::Unknown, &Question::ServeBlob { size }).is_allowed()
     }
 
     /// Whether a peer may learn which blobs we look for.
