@@ -13,6 +13,9 @@ pub(crate) const READ: usize = 64 * 1024;
 /// Pieces that are kept for the time when their packets are let go of.
 const SPENT: usize = 8;
 
+/// Fewer bytes at once are no load that is worth keeping pieces for.
+const EBB: usize = READ / 8;
+
 pub(crate) struct Input {
     /// What was read and isn't a whole packet yet, and room behind it.
     pub(crate) bytes: BytesMut,
@@ -34,14 +37,21 @@ impl Input {
             // A long packet: its memory grows with what has come of it.
             return self.bytes.reserve(READ / 2);
         }
-        let free = self.spent.front_mut().is_some_and(|oldest| oldest.try_reclaim(READ));
-        let again = if free { self.spent.pop_front() } else { None };
+        let free = self.spent.iter_mut().position(|old| old.try_reclaim(READ));
+        let again = free.and_then(|at| self.spent.remove(at));
         let mut next = again.unwrap_or_else(|| BytesMut::with_capacity(READ));
         next.extend_from_slice(&self.bytes);
         let mut old = std::mem::replace(&mut self.bytes, next);
         old.clear();
         if self.spent.len() < SPENT {
             self.spent.push_back(old);
+        }
+    }
+
+    /// So many bytes have come at once: with the traffic's ebb, what is kept for it becomes less.
+    pub(crate) fn came(&mut self, count: usize) {
+        if count < EBB {
+            self.spent.pop_front();
         }
     }
 
@@ -57,7 +67,9 @@ impl Input {
 
     /// Moves what is left to memory of its own: that of a long packet is not to be kept.
     pub(crate) fn part(&mut self) {
-        self.bytes = BytesMut::from(&self.bytes[..]);
+        let mut own = BytesMut::with_capacity(READ.max(self.bytes.len() + READ / 2));
+        own.extend_from_slice(&self.bytes);
+        self.bytes = own;
     }
 }
 
@@ -91,10 +103,30 @@ mod tests {
             }
         }
         assert!(places.len() <= 10, "{} places", places.len());
-        assert!(input.is_hoarding() && input.spent.len() <= SPENT);
+        assert_eq!(input.bytes[..], [7; 100]);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_given_back() {
+        let mut input = Input::new();
+        let kept: Vec<Bytes> = (0..100).map(|_| read(&mut input, 100)).collect();
+        assert_eq!(input.spent.len(), SPENT);
+        input.came(EBB);
+        assert_eq!(input.spent.len(), SPENT);
+        input.came(EBB - 1);
+        assert_eq!(input.spent.len(), SPENT - 1);
+        drop(kept);
         input.rest();
         assert!(!input.is_hoarding());
-        assert_eq!(input.bytes[..], [7; 100]);
+    }
+
+    #[test]
+    fn a_packet_that_is_kept_keeps_no_other_memory_from_being_used_again() {
+        let mut input = Input::new();
+        let _kept = read(&mut input, 0);
+        input.part();
+        let places: std::collections::HashSet<_> = (0..100).map(|_| read(&mut input, 0).as_ptr() as usize).collect();
+        assert!(places.len() <= 6, "{} places", places.len());
     }
 
     #[test]

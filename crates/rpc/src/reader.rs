@@ -80,9 +80,11 @@ impl<C: Clone + Send + Sync + 'static> Reader<C> {
             let count = match count {
                 Ok(0) if input.bytes.is_empty() => return "the other side hung up".into(),
                 Ok(0) => return "the other side hung up in the middle of a packet".into(),
-                Ok(count) => count as u64,
+                Ok(count) => count,
                 Err(error) => return format!("can't read: {error}"),
             };
+            input.came(count);
+            let count = count as u64;
             self.shared.bytes_in.fetch_add(count, Ordering::Relaxed);
             let mut long = false;
             loop {
