@@ -252,7 +252,8 @@ impl Adding {
     /// Adds bytes at the end.
     ///
     /// # Errors
-    /// [`StoreError::BlobTooLong`], [`StoreError::Io`].
+    /// [`StoreError::BlobTooLong`]: nothing was added. [`StoreError::Io`]: some of it may have been, so it can only be
+    /// dropped.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.write_many([bytes])
     }
