@@ -26,7 +26,7 @@ const MAX_MESSAGE: usize = 64 * 1024;
 /// Bytes of the name of a description's part that is repeated in our signals. Browsers count: `0`.
 const MAX_NAME: usize = 64;
 /// Bytes that a peer may have under way to us.
-const WINDOW: u32 = 1024 * 1024;
+pub(super) const WINDOW: u32 = 1024 * 1024;
 /// A peer that is silent for so long is in trouble, and after the next one gone. In between it is asked every few
 /// seconds.
 const SILENCE: Duration = Duration::from_secs(5);

@@ -15,6 +15,7 @@ use tokio::net::UdpSocket;
 
 use super::RtcSettings;
 use super::link::{BURST, failed};
+use super::opening::WINDOW;
 use super::reflexive::Reflexive;
 use super::relay::{Relay, Relayed};
 
@@ -23,8 +24,9 @@ const MAX_SOCKETS: usize = 8;
 /// Most servers that are asked for a link.
 const MAX_SERVERS: usize = 8;
 /// Bytes that the kernel may keep for us in a socket, either way: what comes in a burst while the task does something
-/// else would be lost. The system's limit holds.
-const KERNEL_BUFFER: usize = 1024 * 1024;
+/// else would be lost. Twice a whole window, as the kernel counts a packet twice and lets go of its room late. The system's
+/// limit holds.
+const KERNEL_BUFFER: usize = 2 * WINDOW as usize;
 /// Bytes of the longest packet that is taken. Peers send 1,200, on a path that takes more up to 1,500.
 const MAX_PACKET: usize = 2048;
 
