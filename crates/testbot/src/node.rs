@@ -237,15 +237,26 @@ impl TestNode {
     /// # Errors
     /// After [`PATIENCE`], with an account of its state.
     pub async fn until(&self, what: &str, is_so: impl Fn(&Node) -> bool) -> Result<()> {
+        self.until_found(what, async || Ok(is_so(&self.node).then_some(()))).await
+    }
+
+    /// Waits until `look` finds something, and returns it; `what` completes "it doesn't come to pass that…".
+    ///
+    /// # Errors
+    /// Those of `look`, at once; and after [`PATIENCE`], with an account of its state.
+    pub async fn until_found<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
         let waiting = async {
-            while !is_so(&self.node) {
+            loop {
+                if let Some(found) = look().await? {
+                    return Ok(found);
+                }
                 sleep(LOOK).await;
             }
         };
-        if timeout(PATIENCE, waiting).await.is_err() {
-            bail!("{}: it doesn't come to pass that {what}\n{}", self.name, self.state());
+        match timeout(PATIENCE, waiting).await {
+            Ok(found) => found,
+            Err(_) => bail!("{}: it doesn't come to pass that {what}\n{}", self.name, self.state()),
         }
-        Ok(())
     }
 
     /// Waits until it is no longer connected with a peer.

@@ -5,20 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use sbot::system_uptime;
 use sbot_hub::{Server, Settings};
 use sbot_multiserver::HubAddress;
-use sbot_testbot::{PATIENCE, Setup, TestNode, World};
+use sbot_testbot::{Setup, TestNode, World};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 /// A day, in ms.
 const DAY: u64 = 86_400_000;
-/// Time between two looks.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// With a hub as the only place to meet.
 fn at(setup: Setup, port: u16) -> Setup {
@@ -26,20 +24,6 @@ fn at(setup: Setup, port: u16) -> Setup {
         config.peers.autostart = true;
         config.rtc.hubs.extend(HubAddress::parse(&format!("http://127.0.0.1:{port}")));
     })
-}
-
-/// Waits until `look` gives something.
-async fn wait<T>(node: &TestNode, what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
-    let waiting = async {
-        loop {
-            match look().await {
-                Ok(Some(found)) => return Ok(found),
-                Ok(None) => sleep(LOOK).await,
-                Err(error) => return Err(error),
-            }
-        }
-    };
-    timeout(PATIENCE, waiting).await.with_context(|| format!("{what} never comes\n{}", node.state()))?
 }
 
 /// Since when `node` is connected with `peer` over WebRTC.
@@ -68,16 +52,16 @@ async fn a_link_made_at_a_hub_is_closed_when_a_machine_has_slept_and_made_anew()
     a.follow(&b).await?;
     b.follow(&a).await?;
     for (node, other) in [(&a, &b), (&b, &a)] {
-        wait(node, "the first link", async || connected_since(node, other).await).await?;
+        node.until_found("there is a link", async || connected_since(node, other).await).await?;
     }
     let first = connected_since(&b, &a).await?;
 
     slept.store(DAY, Ordering::Relaxed);
     // The other end, whose machine has not slept, notices the end of the one and the beginning of the other.
     let second = async || Ok(connected_since(&b, &a).await?.filter(|since| Some(*since) != first));
-    wait(&b, "the second link", second).await?;
-    wait(&a, "the second link", async || connected_since(&a, &b).await).await?;
-    wait(&a, "the hub", async || Ok((hub_of(&a).await?["state"] == "connected").then_some(()))).await?;
+    b.until_found("there is a second link", second).await?;
+    a.until_found("there is a second link", async || connected_since(&a, &b).await).await?;
+    a.until_found("the hub is joined", async || Ok((hub_of(&a).await?["state"] == "connected").then_some(()))).await?;
     a.posts(1).await?;
     b.until_has(a.id(), 2).await?;
     hub.abort();
@@ -114,7 +98,7 @@ async fn a_hub_that_lets_everybody_in_and_hangs_up_is_joined_ever_more_rarely() 
         let times = [&hub["nextTry"], &hub["stateChange"]].map(|time| time.as_f64().unwrap_or_default());
         Ok((hub["failures"].as_u64() >= Some(3) && times[0] > 0.0).then_some(times[0] - times[1]))
     };
-    let pause = wait(&node, "the third failure", pause).await?;
+    let pause = node.until_found("the hub fails a third time", pause).await?;
     ensure!(pause >= 8_000.0, "after three failures it waits for {pause} ms");
     hub.abort();
     node.is_well().await
