@@ -20,15 +20,11 @@ use tokio::time::{sleep, timeout};
 use crate::codec::{self, Body, Decoded, Packet};
 use crate::ends::{Inlet, Outlet};
 use crate::error::RpcError;
-use crate::input::{Input, READ};
+use crate::input::{Input, WORTH_SHARING};
 use crate::meter::{Meter, keep_pace};
 use crate::registry::{Handler, Registry, Work};
 use crate::shared::Shared;
 use crate::streams::{Event, Key};
-
-/// What is kept of a piece that is shared by others is copied when it is less than this part of the piece: few items must
-/// not keep much memory.
-const WORTH_SHARING: usize = READ / 4;
 
 /// When the reader has waited so long and nothing moved, the stream that keeps most is given up, unless it is one of ours
 /// and nobody waits for anything else: whoever reads it may take all the time they like. The same time is given to a
@@ -86,12 +82,11 @@ impl<C: Clone + Send + Sync + 'static> Reader<C> {
             input.came(count);
             let count = count as u64;
             self.shared.bytes_in.fetch_add(count, Ordering::Relaxed);
-            let mut long = false;
             loop {
                 match codec::decode(&mut input.bytes, self.shared.limits.max_body) {
                     Ok(Decoded::Packet(packet)) => {
                         self.shared.packets_in.fetch_add(1, Ordering::Relaxed);
-                        long |= packet.body.len() > READ;
+                        input.took(packet.body.len());
                         self.packet(packet).await;
                     }
                     Ok(Decoded::Incomplete) => break,
@@ -103,9 +98,6 @@ impl<C: Clone + Send + Sync + 'static> Reader<C> {
                 }
             }
             self.deliver().await;
-            if long {
-                input.part();
-            }
             if let Err(why) = self.keep_pace(count).await {
                 self.shared.dismiss(&why);
                 return why;
@@ -284,7 +276,7 @@ mod tests {
 
     #[test]
     fn few_items_leave_the_memory_in_which_they_came() {
-        let piece = Bytes::from(vec![7; READ]);
+        let piece = Bytes::from(vec![7; 1 << 16]);
         let mut items: VecDeque<Body> =
             [Body::Json(piece.slice(0..3)), Body::Binary(piece.slice(9..9)), Body::String(piece.slice(10..20))].into();
         let before = items.clone();
