@@ -16,6 +16,9 @@ use crate::room::Room;
 /// Data waits once so many bytes are in the buffer.
 pub(crate) const HIGH_WATER: usize = 256 * 1024;
 
+/// Whoever waits for room is woken below so many bytes: there is room for more than a packet then.
+const LOW_WATER: usize = HIGH_WATER / 2;
+
 /// The reader stops once so many bytes of its own refusals are in the buffer: somebody asks and asks, and doesn't read the
 /// answers. Other packets don't count: two sides that both have large answers for each other must go on reading.
 const FLOOD: usize = 4 * HIGH_WATER;
@@ -33,13 +36,17 @@ struct State {
 pub(crate) struct Outbox {
     state: Mutex<State>,
     filled: Notify,
+    /// One of those who wait for room. It wakes the next one if it leaves room, so that they don't all come for what one
+    /// of them takes.
     drained: Notify,
+    /// The reader, which waits for its refusals to be written.
+    settled: Notify,
     room: Arc<Room>,
 }
 
 impl Outbox {
     pub(crate) fn new(room: Arc<Room>) -> Outbox {
-        Outbox { state: Mutex::default(), filled: Notify::new(), drained: Notify::new(), room }
+        Outbox { state: Mutex::default(), filled: Notify::new(), drained: Notify::new(), settled: Notify::new(), room }
     }
 
     /// Adds a packet, whatever waits already.
@@ -79,10 +86,8 @@ impl Outbox {
         let mut packets = packets.into_iter();
         loop {
             let drained = self.drained.notified();
-            tokio::pin!(drained);
-            drained.as_mut().enable();
             let mut all = false;
-            let full = {
+            let (added, left) = {
                 let mut state = self.state.lock();
                 if state.closing || state.closed {
                     return false;
@@ -96,10 +101,13 @@ impl Outbox {
                     codec::encode(&packet, &mut state.buffer);
                     state.packets += 1;
                 }
-                state.packets == before
+                (state.packets > before, state.buffer.len() < LOW_WATER)
             };
-            if !full {
+            if added {
                 self.filled.notify_one();
+            }
+            if left {
+                self.drained.notify_one();
             }
             if all {
                 return true;
@@ -112,16 +120,14 @@ impl Outbox {
     /// Waits until the buffer is not flooded with refusals.
     pub(crate) async fn settle(&self) {
         loop {
-            let drained = self.drained.notified();
-            tokio::pin!(drained);
-            drained.as_mut().enable();
+            let settled = self.settled.notified();
             {
                 let state = self.state.lock();
                 if state.refusals < FLOOD || state.closed {
                     return;
                 }
             }
-            drained.await;
+            settled.await;
         }
     }
 
@@ -144,6 +150,7 @@ impl Outbox {
         self.state.lock().closed = true;
         self.filled.notify_one();
         self.drained.notify_waiters();
+        self.settled.notify_waiters();
     }
 
     /// For the writer: all that waits, swapped for `empty`. `None` when everything has been written and no more comes.
@@ -158,7 +165,8 @@ impl Outbox {
                     std::mem::swap(&mut state.buffer, &mut empty);
                     state.refusals = 0;
                     drop(state);
-                    self.drained.notify_waiters();
+                    self.drained.notify_one();
+                    self.settled.notify_waiters();
                     return Some(empty);
                 }
                 if state.closing {
@@ -171,5 +179,73 @@ impl Outbox {
 
     pub(crate) fn packets(&self) -> u64 {
         self.state.lock().packets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::codec::Body;
+
+    fn packets(request: i32, count: usize, bytes: usize) -> Vec<Packet> {
+        let body = Body::Binary(vec![7; bytes].into());
+        vec![Packet { request, stream: true, end: false, body }; count]
+    }
+
+    /// What the writer finds, as long as there is anything.
+    async fn taken(outbox: &Outbox) -> Option<usize> {
+        let taken = timeout(Duration::from_secs(1), outbox.take(BytesMut::new())).await;
+        taken.ok().flatten().map(|buffer| buffer.len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_who_waits_for_room_is_forgotten() {
+        let outbox = Arc::new(Outbox::new(Arc::default()));
+        let senders: Vec<_> = (1..=20)
+            .map(|request| {
+                let outbox = Arc::clone(&outbox);
+                // Some that fill the buffer, some that leave room, and some that have nothing to say but wait for it.
+                let all = packets(request, 5 * (request as usize % 3), 1000 * request as usize * request as usize);
+                tokio::spawn(async move { outbox.send(all).await })
+            })
+            .collect();
+        let mut bytes = 0;
+        while let Some(more) = taken(&outbox).await {
+            assert!(more <= HIGH_WATER + 400_000 + codec::HEADER);
+            bytes += more;
+        }
+        for sender in senders {
+            assert!(sender.now_or_never().is_some_and(|sent| sent.unwrap()));
+        }
+        let expected: usize = (1..=20).map(|n| 5 * (n % 3) * (1000 * n * n + codec::HEADER)).sum();
+        assert_eq!(bytes, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stops_waiting_leaves_the_room_to_the_next() {
+        let outbox = Outbox::new(Arc::default());
+        outbox.push(&packets(1, 1, HIGH_WATER)[0]);
+        let mut first = Box::pin(outbox.send(packets(2, 1, 10)));
+        let mut second = Box::pin(outbox.send(packets(3, 1, 10)));
+        assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+        assert!(taken(&outbox).await.is_some());
+        drop(first);
+        assert_eq!(second.now_or_never(), Some(true));
+        assert_eq!(taken(&outbox).await, Some(10 + codec::HEADER));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_who_wait_hear_of_the_end() {
+        let outbox = Outbox::new(Arc::default());
+        outbox.push(&packets(1, 1, HIGH_WATER)[0]);
+        let mut waiting: Vec<_> = (2..5).map(|request| Box::pin(outbox.send(packets(request, 1, 10)))).collect();
+        assert!(waiting.iter_mut().all(|sender| sender.now_or_never().is_none()));
+        outbox.finish();
+        assert!(waiting.into_iter().all(|sender| sender.now_or_never() == Some(false)));
     }
 }
