@@ -9,7 +9,7 @@
 
 use bytes::BytesMut;
 
-use crate::secretbox::{Cipher, TAG};
+use crate::secretbox::{BEFORE, Cipher, TAG};
 
 /// Bytes of a box before its body.
 pub const HEADER: usize = TAG + PLAIN_HEADER;
@@ -64,11 +64,11 @@ impl Sealer {
     /// If `room` has no body or one of more than [`MAX_BODY`] bytes: the caller cuts the stream.
     pub fn seal_in_place(&mut self, room: &mut [u8]) {
         assert!((HEADER + 1..=MAX_BOX).contains(&room.len()), "a box of {} bytes", room.len());
-        let (header, body) = room.split_at_mut(HEADER);
         let nonce = self.0.nonce();
         self.0.step();
-        let tag = self.0.seal(&self.0.nonce(), body);
+        let tag = self.0.seal_behind(&self.0.nonce(), &mut room[HEADER - BEFORE..]);
         self.0.step();
+        let (header, body) = room.split_at_mut(HEADER);
         // MAX_BODY fits two bytes.
         header[TAG..TAG + 2].copy_from_slice(&(body.len() as u16).to_be_bytes());
         header[TAG + 2..].copy_from_slice(&tag);
@@ -177,13 +177,15 @@ impl Opener {
             done.consumed += HEADER;
             return Ok(true);
         };
-        let Some(body) = buffer.get_mut(done.consumed..done.consumed + length) else { return Ok(false) };
-        if !self.cipher.open(&self.cipher.nonce(), body, &tag) {
+        let body = done.consumed..done.consumed + length;
+        if buffer.len() < body.end {
+            return Ok(false);
+        }
+        if !self.cipher.open_to(&self.cipher.nonce(), buffer, body, done.plain, &tag) {
             return Err(BoxError::Body);
         }
         self.cipher.step();
         self.body = None;
-        buffer.copy_within(done.consumed..done.consumed + length, done.plain);
         done.consumed += length;
         done.plain += length;
         Ok(true)

@@ -7,6 +7,8 @@
 //!
 //! Source: NaCl `crypto_secretbox/xsalsa20poly1305/ref`; pull-box-stream 1.0 `index.js` for the nonces.
 
+use std::ops::Range;
+
 use zeroize::Zeroizing;
 
 #[cfg(any(test, not(feature = "libsodium")))]
@@ -28,25 +30,44 @@ pub(crate) const MAX: usize = 4096;
 
 /// Bytes at the start of the key stream that key the tag; those behind them encrypt.
 const TAG_KEY: usize = 32;
+/// Bytes before a body that [`Cipher::seal_behind`] overwrites.
+pub(crate) const BEFORE: usize = TAG_KEY;
 /// Bytes of a nonce that go into the key of a run of boxes.
 const PREFIX: usize = 16;
-/// Room for a key stream, with what makes whole runs of blocks of it.
+/// Room for the key stream of a box, with what makes whole runs of blocks of it.
 const ROOM: usize = MAX + 256;
+/// The same for a body that isn't longer than this: a header's, for which zeros of [`ROOM`] would take longer than the rest.
+const SMALL: usize = 32;
+/// A body of [`MAX`] bytes with room for the tag's key before it: what the cipher runs over as a whole.
+const FULL: usize = TAG_KEY + MAX;
 
 /// The start of a key stream; what keys the tag is wiped when dropped.
-struct Stream {
+struct Stream<const ROOM: usize> {
     bytes: [u8; ROOM],
 }
 
-impl Drop for Stream {
+impl<const ROOM: usize> Drop for Stream<ROOM> {
     fn drop(&mut self) {
         zeroize::Zeroize::zeroize(&mut self.bytes[..TAG_KEY]);
     }
 }
 
-impl Stream {
+impl<const ROOM: usize> Stream<ROOM> {
     fn tag_key(&self) -> &[u8; TAG_KEY] {
         self.bytes.first_chunk().expect("the room is larger than a key")
+    }
+
+    fn seal(&self, body: &mut [u8]) -> [u8; TAG] {
+        self.encrypt(body);
+        primitives::authenticate(self.tag_key(), body)
+    }
+
+    fn open(&self, body: &mut [u8], tag: &[u8; TAG]) -> bool {
+        let fits = primitives::is_authentic(self.tag_key(), body, tag);
+        if fits {
+            self.encrypt(body);
+        }
+        fits
     }
 
     fn encrypt(&self, body: &mut [u8]) {
@@ -88,32 +109,78 @@ impl Cipher {
 
     /// Encrypts `body`, of at most [`MAX`] bytes, in place and returns its tag.
     pub(crate) fn seal(&mut self, nonce: &[u8; NONCE], body: &mut [u8]) -> [u8; TAG] {
-        let stream = self.stream(nonce, body.len());
-        stream.encrypt(body);
-        primitives::authenticate(stream.tag_key(), body)
+        match body.len() {
+            ..=SMALL => self.stream::<{ TAG_KEY + SMALL }>(nonce, body.len()).seal(body),
+            _ => self.stream::<ROOM>(nonce, body.len()).seal(body),
+        }
+    }
+
+    /// As [`Cipher::seal`], for the body behind the first [`BEFORE`] bytes of `room`, which are overwritten. A body of
+    /// [`MAX`] bytes is faster so: the cipher runs over it with the tag's key, and there is no key stream to be stored.
+    pub(crate) fn seal_behind(&mut self, nonce: &[u8; NONCE], room: &mut [u8]) -> [u8; TAG] {
+        let Ok(full) = <&mut [u8; FULL]>::try_from(&mut *room) else { return self.seal(nonce, &mut room[BEFORE..]) };
+        full[..BEFORE].fill(0);
+        let (key, rest) = self.key(nonce);
+        primitives::apply(key, &rest, full);
+        let (tag_key, body) = full.split_at_mut(BEFORE);
+        let tag_key = Zeroizing::new(<[u8; TAG_KEY]>::try_from(tag_key).expect("as long as a key"));
+        primitives::authenticate(&tag_key, body)
     }
 
     /// Decrypts `body`, of at most [`MAX`] bytes, in place if `tag` is its tag; else leaves it alone and returns false.
     #[must_use]
     pub(crate) fn open(&mut self, nonce: &[u8; NONCE], body: &mut [u8], tag: &[u8; TAG]) -> bool {
-        let stream = self.stream(nonce, body.len());
-        let fits = primitives::is_authentic(stream.tag_key(), body, tag);
+        match body.len() {
+            ..=SMALL => self.stream::<{ TAG_KEY + SMALL }>(nonce, body.len()).open(body, tag),
+            _ => self.stream::<ROOM>(nonce, body.len()).open(body, tag),
+        }
+    }
+
+    /// As [`Cipher::open`], for the body at `from` in `room`, of which the plain text goes to `to`, at or before it.
+    #[must_use]
+    pub(crate) fn open_to(
+        &mut self,
+        nonce: &[u8; NONCE],
+        room: &mut [u8],
+        from: Range<usize>,
+        to: usize,
+        tag: &[u8; TAG],
+    ) -> bool {
+        let length = from.len();
+        if length != MAX {
+            let fits = self.open(nonce, &mut room[from.clone()], tag);
+            if fits {
+                room.copy_within(from, to);
+            }
+            return fits;
+        }
+        let mut plain = Stream { bytes: [0; FULL] };
+        plain.bytes[TAG_KEY..].copy_from_slice(&room[from.clone()]);
+        let (key, rest) = self.key(nonce);
+        primitives::apply(key, &rest, &mut plain.bytes);
+        let fits = primitives::is_authentic(plain.tag_key(), &room[from], tag);
         if fits {
-            stream.encrypt(body);
+            room[to..to + length].copy_from_slice(&plain.bytes[TAG_KEY..]);
         }
         fits
     }
 
     /// The key stream of a box.
-    fn stream(&mut self, nonce: &[u8; NONCE], length: usize) -> Stream {
+    fn stream<const ROOM: usize>(&mut self, nonce: &[u8; NONCE], length: usize) -> Stream<ROOM> {
         assert!(length <= MAX, "a box of {length} bytes");
+        let (key, rest) = self.key(nonce);
+        let mut stream = Stream { bytes: [0; ROOM] };
+        primitives::apply(key, &rest, &mut stream.bytes[..primitives::whole(TAG_KEY + length)]);
+        stream
+    }
+
+    /// What Salsa20 takes for this nonce.
+    fn key(&mut self, nonce: &[u8; NONCE]) -> (&[u8; 32], [u8; NONCE - PREFIX]) {
         let (prefix, rest) = split(nonce);
         if self.derived.0 != prefix {
             self.derived = (prefix, Zeroizing::new(primitives::derive(&self.key, &prefix)));
         }
-        let mut stream = Stream { bytes: [0; ROOM] };
-        primitives::key_stream(&self.derived.1, &rest, &mut stream.bytes, TAG_KEY + length);
-        stream
+        (&self.derived.1, rest)
     }
 }
 
@@ -174,19 +241,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_changed_box_is_refused_and_left_alone() {
-        let mut cipher = Cipher::new(&[9; 32], &[1; NONCE]);
-        let mut body = [7; 100];
-        let nonce = cipher.nonce();
-        let tag = cipher.seal(&nonce, &mut body);
-        body[99] ^= 1;
-        let before = body;
-        assert!(!cipher.open(&nonce, &mut body, &tag));
-        assert_eq!(body, before);
-        body[99] ^= 1;
-        assert!(cipher.open(&nonce, &mut body, &tag));
-        assert_eq!(body, [7; 100]);
+    /// Bodies of all lengths, and of those at which another way is taken.
+    fn bodies() -> impl Strategy<Value = Vec<u8>> {
+        let length = prop_oneof![0..=MAX, Just(MAX), Just(MAX - 1), SMALL - 1..SMALL + 2];
+        length.prop_flat_map(|length| prop::collection::vec(any::<u8>(), length))
     }
 
     proptest! {
@@ -194,7 +252,7 @@ mod tests {
 
         #[test]
         fn boxes_are_those_of_crypto_secretbox(
-            key: [u8; 32], nonces in prop::collection::vec(any::<[u8; NONCE]>(), 1..4), body in prop::collection::vec(any::<u8>(), 0..=MAX),
+            key: [u8; 32], nonces in prop::collection::vec(any::<[u8; NONCE]>(), 1..4), body in bodies(), gap in 0..300usize,
         ) {
             let reference = XSalsa20Poly1305::new(&key.into());
             let mut cipher = Cipher::new(&key, &nonces[0]);
@@ -209,8 +267,34 @@ mod tests {
                     prop_assert_eq!(&ours, &theirs);
                     prop_assert!(cipher.open(&nonce, &mut ours, &tag));
                     prop_assert_eq!(&ours, &body);
+
+                    let mut room = [&[5; BEFORE][..], &body].concat();
+                    prop_assert_eq!(cipher.seal_behind(&nonce, &mut room), tag);
+                    prop_assert_eq!(&room[BEFORE..], &theirs);
+                    let mut room = [&vec![5; gap][..], &theirs, &[6; 10]].concat();
+                    prop_assert!(cipher.open_to(&nonce, &mut room, gap..gap + body.len(), 0, &tag));
+                    prop_assert_eq!(&room[..body.len()], &body);
+                    prop_assert_eq!(&room[gap + body.len()..], [6; 10]);
                 }
             }
+        }
+
+        #[test]
+        fn what_was_changed_is_refused_and_left_alone(
+            key: [u8; 32], nonce: [u8; NONCE], body in bodies(), at: prop::sample::Index, change in 1u8..,
+        ) {
+            let mut cipher = Cipher::new(&key, &nonce);
+            let mut sealed = body;
+            let tag = cipher.seal(&nonce, &mut sealed);
+            let (mut room, mut wrong) = ([&[5; 40][..], &sealed].concat(), tag);
+            match at.index(TAG + sealed.len()) {
+                at @ ..TAG => wrong[at] ^= change,
+                at => room[40 + at - TAG] ^= change,
+            }
+            let before = room.clone();
+            prop_assert!(!cipher.open(&nonce, &mut room[40..], &wrong));
+            prop_assert!(!cipher.open_to(&nonce, &mut room, 40..40 + sealed.len(), 0, &wrong));
+            prop_assert_eq!(room, before);
         }
     }
 
@@ -222,8 +306,8 @@ mod tests {
         ) {
             prop_assert_eq!(sodium::derive(&key, &prefix), pure::derive(&key, &prefix));
             let (mut one, mut other) = ([0; ROOM], [0; ROOM]);
-            sodium::key_stream(&key, &nonce, &mut one, TAG_KEY + length);
-            pure::key_stream(&key, &nonce, &mut other, TAG_KEY + length);
+            sodium::apply(&key, &nonce, &mut one[..sodium::whole(TAG_KEY + length)]);
+            pure::apply(&key, &nonce, &mut other[..pure::whole(TAG_KEY + length)]);
             prop_assert_eq!(&one[..TAG_KEY + length], &other[..TAG_KEY + length]);
             let tag = sodium::authenticate(&key, &body);
             prop_assert_eq!(tag, pure::authenticate(&key, &body));

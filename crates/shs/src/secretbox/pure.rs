@@ -6,16 +6,21 @@ use salsa20::Salsa20;
 use salsa20::cipher::consts::U10;
 use salsa20::cipher::{KeyIvInit, StreamCipher};
 
-use super::{PREFIX, ROOM, TAG, TAG_KEY};
+use super::{PREFIX, TAG, TAG_KEY};
 
 /// HSalsa20: the key of all nonces that begin with `prefix`.
 pub(super) fn derive(key: &[u8; 32], prefix: &[u8; PREFIX]) -> [u8; 32] {
     salsa20::hsalsa::<U10>(key.into(), prefix.into()).into()
 }
 
-/// Salsa20's key stream: at least `length` bytes of it, into zeros.
-pub(super) fn key_stream(key: &[u8; 32], nonce: &[u8; 8], room: &mut [u8; ROOM], length: usize) {
-    Salsa20::new(key.into(), nonce.into()).apply_keystream(&mut room[..length]);
+/// How many bytes [`apply`] is fast for, for which so many are needed.
+pub(super) fn whole(length: usize) -> usize {
+    length
+}
+
+/// Salsa20: its key stream upon `bytes`.
+pub(super) fn apply(key: &[u8; 32], nonce: &[u8; 8], bytes: &mut [u8]) {
+    Salsa20::new(key.into(), nonce.into()).apply_keystream(bytes);
 }
 
 /// Poly1305.

@@ -8,10 +8,10 @@ use std::ptr::null;
 use std::sync::Once;
 
 use libsodium_sys::{
-    crypto_core_hsalsa20, crypto_onetimeauth, crypto_onetimeauth_verify, crypto_stream_salsa20, sodium_init,
+    crypto_core_hsalsa20, crypto_onetimeauth, crypto_onetimeauth_verify, crypto_stream_salsa20_xor, sodium_init,
 };
 
-use super::{PREFIX, ROOM, TAG, TAG_KEY};
+use super::{PREFIX, TAG, TAG_KEY};
 
 /// Bytes of a block of Salsa20's.
 const BLOCK: usize = 64;
@@ -27,12 +27,16 @@ pub(super) fn derive(key: &[u8; 32], prefix: &[u8; PREFIX]) -> [u8; 32] {
     derived
 }
 
-/// Salsa20's key stream: at least `length` bytes of it, into zeros.
-pub(super) fn key_stream(key: &[u8; 32], nonce: &[u8; 8], room: &mut [u8; ROOM], length: usize) {
-    let length = if length % RUN <= BLOCK { length.next_multiple_of(BLOCK) } else { length.next_multiple_of(RUN) };
-    let room = &mut room[..length];
-    // SAFETY: as many bytes out as the slice has, 8 and 32 in.
-    unsafe { crypto_stream_salsa20(room.as_mut_ptr(), room.len() as u64, nonce.as_ptr(), key.as_ptr()) };
+/// How many bytes [`apply`] is fast for, for which so many are needed.
+pub(super) fn whole(length: usize) -> usize {
+    if length % RUN <= BLOCK { length.next_multiple_of(BLOCK) } else { length.next_multiple_of(RUN) }
+}
+
+/// Salsa20: its key stream upon `bytes`.
+pub(super) fn apply(key: &[u8; 32], nonce: &[u8; 8], bytes: &mut [u8]) {
+    let (at, length) = (bytes.as_mut_ptr(), bytes.len() as u64);
+    // SAFETY: as many bytes in and out as the slice has, which may be the same ones, and 8 and 32 in.
+    unsafe { crypto_stream_salsa20_xor(at, at, length, nonce.as_ptr(), key.as_ptr()) };
 }
 
 /// Poly1305.
