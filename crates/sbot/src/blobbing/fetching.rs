@@ -20,7 +20,7 @@ const STALLED: Duration = Duration::from_secs(30);
 const LEAST: u64 = 4 * 1024;
 
 /// Bytes that are written at once, where they come fast.
-const BATCH: u64 = 256 * 1024;
+const BATCH: u64 = 240 * 1024;
 
 /// How long [`LEAST`] bytes wait for a [`BATCH`] of them.
 const LINGER: Duration = Duration::from_millis(2);
