@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::tools::{Memory, median, rate};
-use crate::{Bench, EXCHANGE, LOOK, ROUNDS, mb};
+use crate::{Bench, EXCHANGE, ROUNDS, mb};
 
 /// Large blobs that are transferred: as large as ssb-blobs takes them.
 const LARGE: usize = 60;
@@ -25,6 +25,10 @@ const SMALL: usize = 1_000;
 const HUGE: usize = 100_000_000;
 /// Bytes through the box stream alone.
 const PLAIN: usize = 400_000_000;
+/// Parts of what is transferred that are looked for, one after the other.
+const LOOKS: usize = 10;
+/// Time between two looks.
+const LOOK: Duration = Duration::from_millis(5);
 /// `blobs.max` where the very large one may come.
 const HUGE_ALLOWED: [&str; 2] = ["--blobs.max", "200000000"];
 
@@ -33,9 +37,12 @@ fn transfer(from: &mut dyn BlobEnd, to: &mut dyn BlobEnd, ids: &[String]) -> Res
     to.want_blobs(ids)?;
     let begin = Instant::now();
     to.connect(from.address())?;
-    while to.count_blobs(ids)? < ids.len() {
-        ensure!(begin.elapsed() < EXCHANGE, "the blobs don't arrive");
-        std::thread::sleep(LOOK);
+    // A look at few costs the receiver little.
+    for part in ids.chunks(ids.len().div_ceil(LOOKS)) {
+        while to.count_blobs(part)? < part.len() {
+            ensure!(begin.elapsed() < EXCHANGE, "the blobs don't arrive");
+            std::thread::sleep(LOOK);
+        }
     }
     Ok(begin.elapsed())
 }
@@ -85,13 +92,13 @@ impl Bench {
     pub(crate) fn blobs(&mut self) -> Result<()> {
         let (mut plain, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
         let (mut to_js, mut from_js) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
             // In turn, so that all meet the same load.
             plain.push(megabytes(PLAIN, self.runtime.block_on(box_stream())?));
-            ours.push(self.between(false, false)?);
-            theirs.push(self.between(true, true)?);
-            to_js.push(self.between(false, true)?);
-            from_js.push(self.between(true, false)?);
+            ours.push(self.between(round, false, false)?);
+            theirs.push(self.between(round, true, true)?);
+            to_js.push(self.between(round, false, true)?);
+            from_js.push(self.between(round, true, false)?);
         }
         let (ours, plain, theirs) = (median(ours), median(plain), median(theirs));
         let (to_js, from_js) = (median(to_js), median(from_js));
@@ -112,24 +119,23 @@ impl Bench {
         self.huge()
     }
 
-    /// Speed of large blobs from one node to another, of which each is ours or JavaScript.
-    fn between(&self, js_from: bool, js_to: bool) -> Result<f64> {
-        let dirs = [self.dir("blobs-from"), self.dir("blobs-to")];
-        let start = |js: bool, dir: &Path| -> Result<Box<dyn BlobEnd>> {
+    /// Speed of large blobs from one node to another, of which each is ours or JavaScript. What they have written stays until
+    /// all is done: file systems have more work for a while after much was deleted.
+    fn between(&self, round: usize, js_from: bool, js_to: bool) -> Result<f64> {
+        let start = |js: bool, role: &str| -> Result<Box<dyn BlobEnd>> {
+            let dir = self.dir(&format!("blobs-{round}-{js_from}-{js_to}-{role}"));
             Ok(match js {
-                true => Box::new(JsPeer::start(Kind::Classic, dir, &self.key, None)?),
-                false => Box::new(SbotNode::start(dir, &self.key)?),
+                true => Box::new(JsPeer::start(Kind::Classic, &dir, &self.key, None)?),
+                false => Box::new(SbotNode::start(&dir, &self.key)?),
             })
         };
-        let (mut from, mut to) = (start(js_from, &dirs[0])?, start(js_to, &dirs[1])?);
+        let (mut from, mut to) = (start(js_from, "from")?, start(js_to, "to")?);
         let ids: Vec<String> =
             (0..LARGE).map(|n| from.add_blob(LARGEST - n, &format!("large {n}"))).collect::<Result<_>>()?;
+        // Or else the blobs that were just added are written to the disk meanwhile.
+        ensure!(Command::new("sync").status()?.success(), "can't write everything to the disk");
         self.touch_memory()?;
         let took = transfer(from.as_mut(), to.as_mut(), &ids)?;
-        drop((from, to));
-        for dir in dirs {
-            fs::remove_dir_all(dir)?;
-        }
         Ok(megabytes(LARGE * LARGEST, took))
     }
 
