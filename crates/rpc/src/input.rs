@@ -15,11 +15,12 @@ pub(crate) const READ: usize = 64 * 1024;
 /// Size of the pieces while long packets come: two of those in which JavaScript peers send blobs, three of ours.
 const LOADED: usize = 2 * (READ + HEADER);
 
-/// What is kept of a piece that is shared by others is copied when it is less than this part of the piece: few items must
+/// What is kept of a piece is copied when it is less than this, half of a piece or a quarter of a large one: few items must
 /// not keep much memory.
 pub(crate) const WORTH_SHARING: usize = READ / 2;
 
-/// Pieces that are kept for the time when their packets are let go of.
+/// Pieces that are kept for the time when their packets are let go of: as many as hold the blobs that are fetched from one
+/// peer at a time.
 const SPENT: usize = 32;
 
 /// Fewer bytes at once, [`CALM`] times in a row, are no load that is worth keeping pieces for.
