@@ -257,6 +257,13 @@ mod tests {
     }
 
     #[test]
+    fn an_announced_body_takes_no_memory_before_it_comes() {
+        let mut input = BytesMut::from(&[2, 4, 0, 0, 0, 0, 0, 0, 1][..]);
+        assert_eq!(decode(&mut input, 1 << 30), Ok(Decoded::Incomplete));
+        assert!(input.capacity() <= 4 * 64 * 1024);
+    }
+
+    #[test]
     fn an_empty_item_is_no_goodbye() {
         let mut input = BytesMut::from(&[8 | 1, 0, 0, 0, 0, 0, 0, 0, 1][..]);
         let packet = Packet { request: 1, stream: true, end: false, body: Body::String(Bytes::new()) };

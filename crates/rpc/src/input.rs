@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use crate::codec::HEADER;
 
 /// Read from the socket in pieces of this size, in bytes.
-pub(crate) const READ: usize = 64 * 1024;
+const READ: usize = 64 * 1024;
 
 /// Size of the pieces while long packets come: two of those in which JavaScript peers send blobs, three of ours.
 const LOADED: usize = 2 * (READ + HEADER);
@@ -223,7 +223,7 @@ mod tests {
         for _ in 0..10 {
             input.make_room();
             input.bytes.extend_from_slice(&[7; READ / 2]);
-            assert!(input.bytes.capacity() <= 4 * input.bytes.len().max(READ));
+            assert!(input.bytes.capacity() <= 4 * input.bytes.len().max(READ), "more than what has come");
         }
         assert_eq!(input.bytes.len(), 5 * READ);
         let long = input.bytes.split_to(5 * READ - 10).freeze();

@@ -284,9 +284,10 @@ mod tests {
             key: [u8; 32], nonce: [u8; NONCE], body in bodies(), at: prop::sample::Index, change in 1u8..,
         ) {
             let mut cipher = Cipher::new(&key, &nonce);
-            let mut sealed = body;
+            let mut sealed = body.clone();
             let tag = cipher.seal(&nonce, &mut sealed);
-            let (mut room, mut wrong) = ([&[5; 40][..], &sealed].concat(), tag);
+            let right = [&[5; 40][..], &sealed].concat();
+            let (mut room, mut wrong) = (right.clone(), tag);
             match at.index(TAG + sealed.len()) {
                 at @ ..TAG => wrong[at] ^= change,
                 at => room[40 + at - TAG] ^= change,
@@ -295,6 +296,9 @@ mod tests {
             prop_assert!(!cipher.open(&nonce, &mut room[40..], &wrong));
             prop_assert!(!cipher.open_to(&nonce, &mut room, 40..40 + sealed.len(), 0, &wrong));
             prop_assert_eq!(room, before);
+            let mut room = right;
+            prop_assert!(cipher.open(&nonce, &mut room[40..], &tag));
+            prop_assert_eq!(&room[40..], &body);
         }
     }
 
