@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::Blobs;
+use super::serving::PIECE;
 
 /// A transfer that brings fewer than [`LEAST`] bytes in this time is given up: somebody else may be faster.
 const STALLED: Duration = Duration::from_secs(30);
@@ -19,8 +20,8 @@ const STALLED: Duration = Duration::from_secs(30);
 /// Bytes that a transfer must bring within [`STALLED`], or else end.
 const LEAST: u64 = 4 * 1024;
 
-/// Bytes that are written at once, where they come fast.
-const BATCH: u64 = 240 * 1024;
+/// Bytes that are written at once, where they come fast: what one of ours sends at a time.
+const BATCH: u64 = PIECE;
 
 /// How long [`LEAST`] bytes wait for a [`BATCH`] of them.
 const LINGER: Duration = Duration::from_millis(2);

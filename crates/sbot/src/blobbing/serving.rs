@@ -13,7 +13,7 @@ use super::Blobs;
 use super::unboxing::{UnboxError, UnboxKey, Unboxer};
 
 /// Bytes read at a time: what one reader has in memory.
-const PIECE: u64 = 6 * CHUNK as u64;
+pub(super) const PIECE: u64 = 6 * CHUNK as u64;
 
 /// Why a blob isn't sent, or no more of it.
 #[derive(Debug, thiserror::Error)]
