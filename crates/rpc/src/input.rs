@@ -23,11 +23,11 @@ pub(crate) const WORTH_SHARING: usize = READ / 2;
 /// peer at a time.
 const SPENT: usize = 32;
 
-/// Fewer bytes at once, [`CALM`] times in a row, are no load that is worth keeping pieces for.
-const EBB: usize = READ / 8;
+/// Fewer bytes at once, [`CALM`] times in a row, are no load that is worth keeping memory for.
+pub(crate) const EBB: usize = READ / 8;
 
 /// See [`EBB`].
-const CALM: u32 = 16;
+pub(crate) const CALM: u32 = 16;
 
 pub(crate) struct Input {
     /// What was read and isn't a whole packet yet, and room behind it.

@@ -14,7 +14,7 @@ use crate::codec::{self, Packet};
 use crate::room::Room;
 
 /// Data waits once so many bytes are in the buffer.
-pub(crate) const HIGH_WATER: usize = 256 * 1024;
+const HIGH_WATER: usize = 256 * 1024;
 
 /// Whoever waits for room is woken below so many bytes: there is room for more than a packet then.
 const LOW_WATER: usize = HIGH_WATER / 2;
@@ -22,6 +22,9 @@ const LOW_WATER: usize = HIGH_WATER / 2;
 /// The reader stops once so many bytes of its own refusals are in the buffer: somebody asks and asks, and doesn't read the
 /// answers. Other packets don't count: two sides that both have large answers for each other must go on reading.
 const FLOOD: usize = 4 * HIGH_WATER;
+
+/// Memory that is kept for what comes next, in bytes: what a full buffer and a packet more may have grown to.
+const KEPT: usize = 4 * HIGH_WATER;
 
 #[derive(Default)]
 struct State {
@@ -153,8 +156,10 @@ impl Outbox {
         self.settled.notify_waiters();
     }
 
-    /// For the writer: all that waits, swapped for `empty`. `None` when everything has been written and no more comes.
-    pub(crate) async fn take(&self, mut empty: BytesMut) -> Option<BytesMut> {
+    /// For the writer: all that waits, swapped for the memory of what was `written`. `None` when everything has been written
+    /// and no more comes.
+    pub(crate) async fn take(&self, written: BytesMut) -> Option<BytesMut> {
+        let mut empty = emptied(written);
         loop {
             {
                 let mut state = self.state.lock();
@@ -177,9 +182,23 @@ impl Outbox {
         }
     }
 
+    /// Gives back memory that is kept for more, if nothing waits.
+    pub(crate) fn rest(&self) {
+        let mut state = self.state.lock();
+        if state.buffer.is_empty() {
+            state.buffer = BytesMut::new();
+        }
+    }
+
     pub(crate) fn packets(&self) -> u64 {
         self.state.lock().packets
     }
+}
+
+/// The same memory to be filled again, if it isn't what only something long needed.
+fn emptied(mut written: BytesMut) -> BytesMut {
+    written.clear();
+    if written.capacity() > KEPT { BytesMut::new() } else { written }
 }
 
 #[cfg(test)]
@@ -224,6 +243,31 @@ mod tests {
         }
         let expected: usize = (1..=20).map(|n| 5 * (n % 3) * (1000 * n * n + codec::HEADER)).sum();
         assert_eq!(bytes, expected);
+    }
+
+    #[tokio::test]
+    async fn memory_is_used_again_and_given_back_by_resting() {
+        let outbox = Outbox::new(Arc::default());
+        for round in 0..10 {
+            // Full, and a packet more, in memory that has doubled as it grew.
+            outbox.push(&packets(1, 1, 1000 * round)[0]);
+            packets(2, 4, 64 * 1024).iter().for_each(|packet| outbox.push(packet));
+            let written = outbox.take(BytesMut::new()).await.unwrap();
+            let size = written.capacity();
+            assert!(written.len() > HIGH_WATER);
+            assert_eq!(emptied(written).capacity(), size);
+        }
+        outbox.push(&packets(1, 1, 2 * KEPT)[0]);
+        let long = outbox.take(BytesMut::with_capacity(KEPT)).await.unwrap();
+        assert_eq!(emptied(long).capacity(), 0);
+        let kept = || outbox.state.lock().buffer.capacity();
+        assert_eq!(kept(), KEPT);
+        outbox.push(&packets(1, 1, 10)[0]);
+        outbox.rest();
+        assert_eq!(kept(), KEPT);
+        outbox.take(BytesMut::with_capacity(KEPT)).await.unwrap();
+        outbox.rest();
+        assert_eq!(kept(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,6 +23,7 @@ use crate::error::RpcError;
 use crate::input::{Input, WORTH_SHARING};
 use crate::meter::{Meter, keep_pace};
 use crate::registry::{Handler, Registry, Work};
+use crate::session::REST;
 use crate::shared::Shared;
 use crate::streams::{Event, Key};
 
@@ -30,9 +31,6 @@ use crate::streams::{Event, Key};
 /// and nobody waits for anything else: whoever reads it may take all the time they like. The same time is given to a
 /// peer for reading what it was refused.
 pub(crate) const STALL: Duration = Duration::from_secs(60);
-
-/// When nothing has come for so long, memory that was kept for more is given back.
-const REST: Duration = Duration::from_secs(1);
 
 pub(crate) struct Reader<C> {
     shared: Arc<Shared>,

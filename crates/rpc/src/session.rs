@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use crate::input::{CALM, EBB};
 use crate::meter::{Meter, keep_pace};
-use crate::outbox::HIGH_WATER;
 use crate::peer::Peer;
 use crate::reader::Reader;
 use crate::registry::Registry;
 use crate::shared::Shared;
+
+/// When nothing has come or gone for so long, memory that was kept for more is given back.
+pub(crate) const REST: Duration = Duration::from_secs(1);
 
 /// Bounds on what the other side can make us keep.
 #[derive(Debug, Clone, Copy)]
@@ -143,11 +146,22 @@ async fn discard(read: &mut (impl AsyncRead + Unpin)) {
 
 async fn write_all(shared: Arc<Shared>, mut write: impl AsyncWrite + Unpin, meter: Option<Arc<dyn Meter>>) {
     let mut ended = shared.ended();
-    let mut buffer = BytesMut::new();
-    while let Some(full) = shared.outbox.take(buffer).await {
+    let (mut buffer, mut is_hoarding, mut calm) = (BytesMut::new(), false, 0u32);
+    loop {
+        let full = tokio::select! {
+            full = shared.outbox.take(buffer) => match full {
+                Some(full) => full,
+                None => break,
+            },
+            () = sleep(REST), if is_hoarding => BytesMut::new(),
+        };
+        (is_hoarding, calm) = if full.len() < EBB { (is_hoarding, calm.saturating_add(1)) } else { (true, 0) };
+        let rests = is_hoarding && (full.is_empty() || calm >= CALM);
         let written = async {
             write.write_all(&full).await?;
-            write.flush().await
+            write.flush().await?;
+            // With nothing to write, the box stream gives back its memory.
+            if rests && !full.is_empty() { write.flush().await } else { Ok(()) }
         };
         if let Err(error) = written.await {
             shared.close(&format!("can't write: {error}"));
@@ -164,13 +178,77 @@ async fn write_all(shared: Arc<Shared>, mut write: impl AsyncWrite + Unpin, mete
             }
         }
         buffer = full;
-        buffer.clear();
-        // A burst leaves a large buffer behind; small talk needs none.
-        if buffer.capacity() > 2 * HIGH_WATER {
-            buffer = BytesMut::new();
+        if rests {
+            shared.outbox.rest();
+            (buffer, is_hoarding) = (BytesMut::new(), false);
         }
     }
     // The peer may be gone already.
     let _ = write.shutdown().await;
     shared.outbox.close();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use super::*;
+    use crate::codec::{Body, Packet};
+
+    /// Takes everything and counts the flushes with nothing to flush.
+    #[derive(Clone, Default)]
+    struct Sink(Arc<parking_lot::Mutex<(usize, usize)>>);
+
+    impl AsyncWrite for Sink {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.0.lock().0 += bytes.len();
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let (waiting, empty) = &mut *self.0.lock();
+            *empty += usize::from(std::mem::take(waiting) == 0);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_of_a_burst_is_given_back_once_when_little_goes_or_nothing() {
+        let (shared, sink) = (Arc::new(Shared::new(Limits::default())), Sink::default());
+        let writer = tokio::spawn(write_all(Arc::clone(&shared), sink.clone(), None));
+        let send = async |count, bytes| {
+            let body = Body::Binary(vec![7; bytes].into());
+            for _ in 0..count {
+                shared.outbox.push(&Packet { request: 1, stream: true, end: false, body: body.clone() });
+                tokio::task::yield_now().await;
+            }
+        };
+        let rested = || sink.0.lock().1;
+        send(40, 10).await;
+        sleep(2 * REST).await;
+        assert_eq!(rested(), 0, "nothing is kept");
+        for round in 0..10 {
+            send(1, 10 * EBB).await;
+            send(CALM - 1, 10).await;
+            assert_eq!(rested(), 0, "in round {round} there is load");
+        }
+        send(1, 10).await;
+        assert_eq!(rested(), 1);
+        send(100, 10).await;
+        sleep(2 * REST).await;
+        assert_eq!(rested(), 1, "nothing is kept");
+        send(3, 10 * EBB).await;
+        sleep(2 * REST).await;
+        assert_eq!(rested(), 2);
+        sleep(10 * REST).await;
+        assert_eq!(rested(), 2);
+        shared.outbox.finish();
+        writer.await.unwrap();
+    }
 }

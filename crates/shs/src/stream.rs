@@ -2,8 +2,8 @@
 //!
 //! Both keep system calls few: the reader asks for up to [`READ`] bytes at a time and opens all whole boxes among
 //! them; the writer gathers what is written into full boxes and hands them on when it holds [`WRITE`] bytes or is
-//! flushed. Buffers start small, grow with the traffic, and shrink again when it ebbs, so that an idle connection
-//! holds a few KiB.
+//! flushed. Buffers start small and grow with the traffic. The reader's shrinks again when it ebbs, the writer's when it is
+//! told that nothing more comes for now: an idle connection holds a few KiB.
 
 use std::io;
 use std::pin::Pin;
@@ -113,8 +113,8 @@ impl<R: AsyncRead + Unpin> AsyncRead for SecureReader<R> {
 
 /// Writes plain text as a box stream.
 ///
-/// What is written goes out when [`AsyncWrite::poll_flush`] is called or a batch is full. Shutting down says goodbye;
-/// dropping does not.
+/// What is written goes out when [`AsyncWrite::poll_flush`] is called or a batch is full. Flushing when nothing waits gives
+/// back the memory that is kept for more, up to 264 KiB. Shutting down says goodbye; dropping does not.
 pub struct SecureWriter<W> {
     io: W,
     sealer: Sealer,
@@ -176,12 +176,11 @@ impl<W: AsyncWrite + Unpin> SecureWriter<W> {
             }
             self.sent += count;
         }
-        let (used, size) = (self.out.len(), self.out.capacity());
+        if self.out.is_empty() {
+            self.out = Vec::new();
+        }
         self.out.clear();
         self.sent = 0;
-        if used < size / 8 && size > IDLE {
-            self.out.shrink_to((size / 4).max(IDLE));
-        }
         Poll::Ready(Ok(()))
     }
 
@@ -238,5 +237,24 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for SecureWriter<W> {
         }
         ready!(self.poll_drain(context))?;
         Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn memory_for_boxes_is_kept_until_a_flush_of_nothing() {
+        let mut writer = SecureWriter::new(tokio::io::sink(), &BoxKey { key: [1; 32], nonce: [2; 24] });
+        for bytes in [300_000, 1, 100, 300_000, 20] {
+            writer.write_all(&vec![7; bytes]).await.unwrap();
+            writer.flush().await.unwrap();
+            assert!((WRITE..3 * WRITE).contains(&writer.out.capacity()), "{} bytes", writer.out.capacity());
+        }
+        writer.flush().await.unwrap();
+        assert_eq!(writer.out.capacity(), 0);
     }
 }
