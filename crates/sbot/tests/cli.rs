@@ -95,6 +95,10 @@ fn wrong_usage_ends_with_2_and_says_what_was_wrong() {
     world.run(&["whoami", "--port", "http"]).assert(2, "option --port: port must be a whole number");
     world.run(&["server", "--", "--frends.hops", "1"]).assert(2, "did you mean friends?");
     world.run(&["server", "--", "nonsense"]).assert(2, "is no setting");
+    for (command, workers) in [("server", "0"), ("server", "two"), ("hub", "9999999")] {
+        let ran = Ran(world.command(&[command]).env("TOKIO_WORKER_THREADS", workers).output().unwrap());
+        ran.assert(2, &format!("TOKIO_WORKER_THREADS is {workers:?}"));
+    }
 }
 
 #[test]

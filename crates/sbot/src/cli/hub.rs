@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::failure::{Code, Failure};
 use super::output::Output;
-use super::server::{SHUTDOWN, Signals, allow_many_files, start_logging};
+use super::server::{SHUTDOWN, Signals, allow_many_files, runtime, start_logging};
 use crate::config::LogLevel;
 
 /// Where it listens if nothing is said.
@@ -97,7 +97,7 @@ pub(super) fn run(options: HubOptions, place: Place, output: Output) -> Result<(
     };
     start_logging(level);
     allow_many_files();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("sbot-hub").build()?;
+    let runtime = runtime("sbot-hub", 1)?;
     let ended = runtime.block_on(serve(options.settings(), place.host.as_deref(), port, place.json, output));
     runtime.shutdown_timeout(SHUTDOWN);
     ended

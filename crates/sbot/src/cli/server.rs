@@ -1,8 +1,10 @@
 //! `sbot server`: a node until someone stops it.
 
 use std::io::IsTerminal;
+use std::num::NonZero;
 use std::time::Duration;
 
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -13,6 +15,10 @@ use crate::config::{Loaded, LogLevel};
 /// Time for tasks that still hold a thread when everything has been closed.
 pub(super) const SHUTDOWN: Duration = Duration::from_secs(2);
 
+/// The environment's word for the number of worker threads, as tokio has it.
+const WORKERS: &str = "TOKIO_WORKER_THREADS";
+const MOST_WORKERS: usize = 1024;
+
 /// Runs a node with these settings until SIGINT or SIGTERM. A second signal ends it at once.
 pub(super) fn run(loaded: Loaded) -> Result<(), Failure> {
     start_logging(loaded.config.logging.level);
@@ -20,10 +26,24 @@ pub(super) fn run(loaded: Loaded) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     allow_many_files();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("sbot").build()?;
+    // The other half is for the threads that read, write, hash and check signatures: docs/decisions/0001-tokio.md.
+    let runtime = runtime("sbot", 2)?;
     let ended = runtime.block_on(serve(loaded));
     runtime.shutdown_timeout(SHUTDOWN);
     ended
+}
+
+/// A runtime with a worker thread to so many cores, or with as many as `TOKIO_WORKER_THREADS` says.
+pub(super) fn runtime(name: &str, cores_a_worker: usize) -> Result<Runtime, Failure> {
+    let workers = match std::env::var_os(WORKERS) {
+        None => std::thread::available_parallelism().map_or(1, NonZero::get) / cores_a_worker,
+        Some(text) => text
+            .to_str()
+            .and_then(|text| text.parse().ok())
+            .filter(|count| (1..=MOST_WORKERS).contains(count))
+            .ok_or_else(|| Failure::usage(format!("{WORKERS} is {text:?}, allowed are 1 to {MOST_WORKERS}")))?,
+    };
+    Ok(Builder::new_multi_thread().worker_threads(workers.max(1)).enable_all().thread_name(name).build()?)
 }
 
 /// Raises the number of files that may be open to what the system allows: each connection is one, and many systems start
