@@ -223,9 +223,9 @@ impl Exchange {
         if self.settings.stingy && !self.pushes.contains_key(&id) {
             return false;
         }
-        if let Some(size) = here(&id) {
-            let may = self.may_hear_of(peer, &id, size);
-            return may && self.links.get_mut(peer).is_some_and(|link| link.tell_size(id, size));
+        // What is here and not for this peer is looked for as if it weren't: others can't tell either.
+        if let Some(size) = here(&id).filter(|size| self.may_hear_of(peer, &id, *size)) {
+            return self.links.get_mut(peer).is_some_and(|link| link.tell_size(id, size));
         }
         let ours = distance.saturating_add(1);
         if self.full || ours > u32::from(self.settings.sympathy) || !self.gate.may_pass_on(peer, &id, distance) {

@@ -454,3 +454,53 @@ fn who_may_have_nothing_learns_nothing_and_is_not_helped() {
     assert_eq!(told(&mut exchange, &B), BTreeMap::from([(blob(3), -1), (blob(4), -1), (blob(5), 9)]));
     assert_eq!(exchange.counts().wants_of_others, 0);
 }
+
+/// Gives A nothing of more than 5 bytes, and looks for what it wants.
+struct LittleForA;
+
+impl Gate for LittleForA {
+    fn may_have(&self, peer: &FeedId, _: &BlobId, size: u64) -> bool {
+        *peer != A || size <= 5
+    }
+
+    fn may_pass_on(&self, _: &FeedId, _: &BlobId, _: u32) -> bool {
+        true
+    }
+
+    fn may_be_asked(&self, _: &FeedId, _: &BlobId, _: bool) -> bool {
+        true
+    }
+}
+
+#[test]
+fn what_a_peer_may_not_have_is_looked_for_as_if_it_werent_here() {
+    // The same from a node that has the blob, and from one that lacks it, whatever others say of it.
+    let [here, lacking] = [Some(9), None].map(|here| {
+        let mut exchange = with(Settings::default(), LittleForA, &[A, B, C]);
+        let mut seen = Vec::new();
+        let mut step = |exchange: &mut Exchange, effects: Vec<Effect>| {
+            let told = [A, B, C].map(|peer| told(exchange, &peer));
+            seen.push((effects, told));
+        };
+        let effects = exchange.heard(&A, &[(blob(1), Note::Want(1))], 0, |_| here);
+        step(&mut exchange, effects);
+        for size in [u64::MAX, 9] {
+            let effects = exchange.heard(&B, &[(blob(1), Note::Has(Some(size)))], 0, |_| here);
+            step(&mut exchange, effects);
+        }
+        let effects = exchange.fetched(&blob(1), Ended::Here(9), 0);
+        step(&mut exchange, effects);
+        assert_eq!(exchange.counts().wants_of_others, 0);
+        seen
+    });
+    assert_eq!(here[0].1[1], BTreeMap::from([(blob(1), -2)]));
+    assert_eq!(fetches(&here[2].0), [(blob(1), B, 0)]);
+    assert_eq!(here[3].1, [BTreeMap::new(), BTreeMap::from([(blob(1), 9)]), BTreeMap::from([(blob(1), 9)])]);
+    assert_eq!(here, lacking);
+    // Who may have it is told at once, though A still wants it.
+    let mut exchange = with(Settings::default(), LittleForA, &[A, B]);
+    exchange.heard(&A, &[(blob(1), Note::Want(1))], 0, |_| Some(9));
+    exchange.heard(&B, &[(blob(1), Note::Want(1))], 0, |_| Some(9));
+    assert_eq!(exchange.notes_for(&B, 9), BTreeMap::from([(blob(1), 9)]));
+    assert_eq!(told(&mut exchange, &A), BTreeMap::from([(blob(1), -2)]));
+}

@@ -316,8 +316,8 @@ impl Adding {
         self.store_as(expected, true)
     }
 
-    /// As [`Adding::finish`], without waiting for the disk: for what can be fetched again. A file that a power failure
-    /// leaves unwritten is noticed by [`BlobStore::open_blob`].
+    /// As [`Adding::finish`], without waiting for the disk if it wasn't here: for what can be fetched again. A file that a
+    /// power failure leaves unwritten is noticed by [`BlobStore::open_blob`].
     ///
     /// # Errors
     /// As [`Adding::finish`].
@@ -332,6 +332,8 @@ impl Adding {
         }
         let path = self.store.path(&found);
         let cant_store = |error| StoreError::io("can't store", &path, error);
+        // The file that this one replaces may be on the disk already.
+        let sync = sync || path.exists();
         if sync {
             self.file.sync_data().map_err(cant_store)?;
         }

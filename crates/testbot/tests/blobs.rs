@@ -265,6 +265,55 @@ async fn who_may_not_have_a_blob_cant_tell_it_from_one_that_isnt_here() -> Resul
     Ok(())
 }
 
+/// Gives one peer no blobs, and looks for those that it wants.
+struct NoneGivenTo(FeedId);
+
+impl BlobGate for NoneGivenTo {
+    fn may_have(&self, peer: &FeedId, _: &BlobId, _: u64) -> bool {
+        *peer != self.0
+    }
+
+    fn may_pass_on(&self, _: &FeedId, _: &BlobId, _: u32) -> bool {
+        true
+    }
+
+    fn may_be_asked(&self, _: &FeedId, _: &BlobId, _: bool) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn nor_can_a_third_peer_that_works_with_it() -> Result<()> {
+    let world = World::new()?;
+    let node = world.node("a").await?;
+    let (one, other) = (blobs::bytes(1_000, 31), blobs::bytes(1_000, 32));
+    let (here, absent) = (blobs::add(&node, &one).await?, blobs::id(&other));
+    let (asker, helper) = (Server::new(), Server::new());
+    let first = world.raw("asker", &node).await?;
+    node.context().blobs.decide_by(Arc::new(NoneGivenTo(first.id())));
+    let _first = first.session_with(asker.registry());
+    let _second = world.raw("helper", &node).await?.session_with(helper.registry());
+    asker.say(json!({ here.to_string(): -1, absent.to_string(): -1 }));
+    for (id, bytes) in [(here, &one), (absent, &other)] {
+        helper.has(id, json!(1_000), Reply::Pieces(blobs::pieces(bytes, 300)));
+    }
+    helper.until_asked(2).await?;
+    until_has(&node, &absent).await?;
+    let is_quiet = |node: &sbot::Node| {
+        let counts = node.context().blobs.counts();
+        (counts.fetches, counts.wants_of_others) == (0, 0)
+    };
+    node.until("nothing is looked for any more", is_quiet).await?;
+    assert_eq!(blobs::get(&node, "blobs.get", &json!([here])).await?, one);
+    let status = node.call("blobs.status", &json!([])).await?;
+    assert_eq!(
+        (&status["bytes"], &status["own"]),
+        (&json!(2_000), &json!(1)),
+        "what was here came twice, and counts once"
+    );
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_nobody_mentions_goes_and_what_is_ours_or_pinned_or_mentioned_stays() -> Result<()> {
     let world = World::new()?;

@@ -41,9 +41,6 @@ impl Blobs {
             };
             tracing::debug!(%blob, %peer, ?ended, "a transfer has ended");
             blobs.stops.lock().remove(&blob);
-            if let Ended::Here(size) = ended {
-                blobs.came(blob, size, true);
-            }
             blobs.with(|exchange, now| exchange.fetched(&blob, ended, now));
         });
     }
@@ -96,8 +93,14 @@ impl Blobs {
                 Next::More => {}
                 Next::End => {
                     let size = adding.size();
-                    let stored = in_background(move || adding.finish_fetched(&blob)).await;
-                    return stored.map_or_else(|ended| ended, |_| Ended::Here(size));
+                    let blobs = Arc::clone(self);
+                    let stored = in_background(move || {
+                        let is_new = blobs.store.size(&blob)?.is_none();
+                        adding.finish_fetched(&blob)?;
+                        blobs.came(blob, size, is_new);
+                        Ok(())
+                    });
+                    return stored.await.map_or_else(|ended| ended, |()| Ended::Here(size));
                 }
                 Next::Refused if adding.size() == from => {
                     // It doesn't have it, though it said so: what came from others stays.
