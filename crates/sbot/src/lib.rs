@@ -14,6 +14,7 @@ mod hubs;
 mod interfaces;
 mod inviting;
 mod listening;
+pub mod memory;
 pub mod node;
 mod opening;
 mod peers;

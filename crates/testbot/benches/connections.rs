@@ -1,11 +1,12 @@
-//! Many peers at one node, for a while, with live messages: memory and processor a connection, and how soon a message has
-//! reached all of them.
+//! Many peers at one node, for a while: each gets a feed at first, then live messages. Memory and processor a connection,
+//! and how soon a message has reached all of them.
 //!
-//! `cargo bench -p sbot-testbot --bench connections -- [PEERS [SECONDS]]`: 1,000 peers for 60 seconds if not said
-//! otherwise. The node is a process of its own; all is on loopback. The open files allowed must be as many as the peers.
+//! `cargo bench -p sbot-testbot --bench connections -- [PEERS [SECONDS [MESSAGES]]]`: 1,000 peers for 60 seconds and 300
+//! messages of 4 kB at first if not said otherwise. The node is a process of its own; all is on loopback. The open files
+//! allowed must be as many as the peers.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,23 +19,30 @@ use serde_json::{Value, json};
 
 /// Time between two messages of the node.
 const EVERY: Duration = Duration::from_secs(2);
-/// Handshakes under way: more would only wait in the node's queue.
-const AT_ONCE: usize = 16;
+/// Dials under way: the node takes 16 handshakes at a time from one address.
+const AT_ONCE: usize = 12;
+/// Bytes of text in each of the messages that there are at first.
+const TEXT: usize = 4_000;
+/// Time in which a node gives back memory that it no longer needs.
+const REST: Duration = Duration::from_secs(3);
 /// By then a message has reached everyone, or it has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     if let Ok(network) = std::env::var("SBOT_BENCH_NETWORK") {
+        sbot::memory::give_back_large_buffers();
         return runtime.block_on(node(&network));
     }
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse().ok());
     let peers = numbers.next().unwrap_or(1_000);
     let seconds = numbers.next().unwrap_or(60);
-    runtime.block_on(measure(peers, Duration::from_secs(seconds as u64)))
+    let messages = numbers.next().unwrap_or(300);
+    runtime.block_on(measure(peers, Duration::from_secs(seconds as u64), messages as u64))
 }
 
-/// The node: prints its address, then publishes a message for each line that it reads, until there are no more.
+/// The node: prints its address, then publishes a message for each line that it reads, and prints one, until there are no
+/// more.
 async fn node(network: &str) -> Result<()> {
     let world = World::new()?;
     let key = NetworkKey(*network.parse::<sbot_feed::FeedId>()?.as_bytes());
@@ -50,6 +58,7 @@ async fn node(network: &str) -> Result<()> {
     });
     while let Some(text) = wanted.recv().await {
         node.publish(post(&text)).await?;
+        println!("published");
     }
     node.stop().await;
     Ok(())
@@ -57,6 +66,7 @@ async fn node(network: &str) -> Result<()> {
 
 struct Node {
     child: Child,
+    out: BufReader<ChildStdout>,
     address: String,
 }
 
@@ -67,21 +77,33 @@ impl Node {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let mut address = String::new();
-        BufReader::new(child.stdout.take().context("it has an output")?).read_line(&mut address)?;
+        let (mut address, out) = (String::new(), child.stdout.take().context("it has an output")?);
+        let mut out = BufReader::new(out);
+        out.read_line(&mut address)?;
         ensure!(!address.is_empty(), "the node did not start");
-        Ok(Node { child, address: address.trim().to_owned() })
+        Ok(Node { child, out, address: address.trim().to_owned() })
     }
 
     fn publish(&mut self, text: &str) -> Result<()> {
         use std::io::Write as _;
-        Ok(writeln!(self.child.stdin.as_mut().context("it has an input")?, "{text}")?)
+        writeln!(self.child.stdin.as_mut().context("it has an input")?, "{text}")?;
+        ensure!(self.out.read_line(&mut String::new())? > 0, "the node published nothing");
+        Ok(())
     }
 
     /// Resident memory, in bytes.
     fn memory(&self) -> Result<u64> {
+        self.status("VmRSS:")
+    }
+
+    /// The most resident memory that there was, in bytes.
+    fn peak(&self) -> Result<u64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("its memory is not shown")?;
+        let line = status.lines().find(|line| line.starts_with(name)).context("its memory is not shown")?;
         let kilobytes: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
         Ok(kilobytes * 1024)
     }
@@ -103,11 +125,26 @@ impl Drop for Node {
     }
 }
 
-async fn measure(peers: usize, held: Duration) -> Result<()> {
+/// Waits until so many messages have been received in all.
+async fn until_received(received: &AtomicU64, count: u64) -> Result<()> {
+    let begin = Instant::now();
+    while received.load(Ordering::Relaxed) < count {
+        if begin.elapsed() > PATIENCE {
+            bail!("{} of {count} messages have arrived", received.load(Ordering::Relaxed));
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
+}
+
+async fn measure(peers: usize, held: Duration, messages: u64) -> Result<()> {
     let network = Keypair::generate().id();
     let mut node = Node::start(&network.to_string())?;
     let key = NetworkKey(*network.as_bytes());
     let id = node.address.rsplit_once("~shs:").map(|(_, key)| format!("@{key}.ed25519")).context("an address")?;
+    for _ in 0..messages {
+        node.publish(&"x".repeat(TEXT))?;
+    }
     let alone = node.memory()?;
     let received = Arc::new(AtomicU64::new(0));
     let begin = Instant::now();
@@ -140,8 +177,18 @@ async fn measure(peers: usize, held: Duration) -> Result<()> {
     while let Some(dialed) = dials.join_next().await {
         connected.push(dialed??);
     }
-    let (dialed, begun) = (begin.elapsed().as_secs_f64(), node.time()?);
-    println!("{peers} peers connected in {dialed:.1} s, with {begun:.1} s of the node's processor");
+    let dialed = begin.elapsed().as_secs_f64();
+    until_received(&received, messages * peers as u64).await?;
+    let (all, begun) = (begin.elapsed().as_secs_f64(), node.time()?);
+    println!(
+        "{peers} peers connected in {dialed:.1} s, and had {messages} messages each after {all:.1} s, with {begun:.1} s of the node's processor"
+    );
+    let (peak, busy) = (node.peak()? as f64 / 1e6, node.memory()? as f64 / 1e6);
+    tokio::time::sleep(REST).await;
+    let (rested, seconds) = (node.memory()? as f64 / 1e6, REST.as_secs());
+    println!(
+        "memory: {peak:.1} MB at most, {busy:.1} at the end of that, {rested:.1} after {seconds} s without traffic"
+    );
 
     println!("{:>8} {:>9} {:>12} {:>14} {:>14}", "seconds", "messages", "memory MB", "kB a peer", "all have it ms");
     let (start, mut sent, mut slowest) = (Instant::now(), 0u64, Vec::new());
@@ -151,16 +198,7 @@ async fn measure(peers: usize, held: Duration) -> Result<()> {
         let at = Instant::now();
         sent += 1;
         node.publish(&format!("message {sent}"))?;
-        while received.load(Ordering::Relaxed) < sent * peers as u64 {
-            if at.elapsed() > PATIENCE {
-                bail!(
-                    "message {sent} has reached {} of {} peers",
-                    received.load(Ordering::Relaxed) % peers as u64,
-                    peers
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until_received(&received, (messages + sent) * peers as u64).await?;
         slowest.push(at.elapsed());
         let memory = node.memory()?;
         memories.push(memory);

@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::failure::{Code, Failure, colored};
 use crate::Node;
 use crate::config::{Loaded, LogLevel};
+use crate::memory::give_back_large_buffers;
 
 /// Time for tasks that still hold a thread when everything has been closed.
 pub(super) const SHUTDOWN: Duration = Duration::from_secs(2);
@@ -21,6 +22,7 @@ const MOST_WORKERS: usize = 1024;
 
 /// Runs a node with these settings until SIGINT or SIGTERM. A second signal ends it at once.
 pub(super) fn run(loaded: Loaded) -> Result<(), Failure> {
+    give_back_large_buffers();
     start_logging(loaded.config.logging.level);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
