@@ -36,8 +36,12 @@ const AT_LEAST: usize = 2;
 /// Messages read from the log at once.
 const AT_ONCE: usize = 1024;
 
+/// Bytes of the log that are read at once, but for what the last run has more. A peer that reads nothing costs twice that:
+/// what is read, and what waits to be sent.
+const BYTES_AT_ONCE: u64 = 256 * 1024;
+
 /// Messages of one feed before the next one has its turn.
-const RUN: usize = 512;
+const RUN: usize = 128;
 
 /// Items in a row that are neither notes nor asked for, after which a stream is given up.
 const MAX_STRANGE: u32 = 16_384;
@@ -301,11 +305,13 @@ impl<'a> Open<'a> {
     }
 
     fn runs(&self, core: &mut Core) -> Vec<Run> {
-        let (mut runs, mut count) = (Vec::new(), 0);
+        let (mut runs, mut count, mut bytes) = (Vec::new(), 0, 0);
         while count < AT_ONCE
+            && bytes < BYTES_AT_ONCE
             && let Some(run) = core.ebt.next_run(self.link, RUN.min(AT_ONCE - count))
         {
             count += run.count;
+            bytes += self.inner.store.feed_bytes(&run.feed, run.from, run.count);
             runs.push(run);
         }
         runs

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::codec::{Body, Packet};
 use crate::error::{CallError, RpcError};
@@ -118,6 +118,10 @@ impl Drop for Inlet {
 #[derive(Clone)]
 pub struct Outlet(pub(crate) Arc<Stream>);
 
+/// A stream's turn, from [`Outlet::turn`].
+#[must_use]
+pub struct Turn(#[expect(dead_code, reason = "it is given back when dropped")] OwnedSemaphorePermit);
+
 impl Outlet {
     /// Sends an item, waiting while too much is under way.
     ///
@@ -133,6 +137,20 @@ impl Outlet {
     /// As [`Outlet::send`]; some may have been sent.
     pub async fn send_many(&mut self, bodies: Vec<Body>) -> Result<(), CallError> {
         self.0.send(bodies).await
+    }
+
+    /// Waits until it is this stream's turn to prepare something large to be sent, such as a piece of a log; two streams of a
+    /// connection can have theirs at a time, until they drop it. However many streams a caller opens and doesn't read, no
+    /// more than two pieces wait in memory.
+    ///
+    /// # Errors
+    /// As [`Outlet::send`].
+    pub async fn turn(&self) -> Result<Turn, CallError> {
+        tokio::select! {
+            biased;
+            turn = Arc::clone(&self.0.shared.outbox.turns).acquire_owned() => turn.map(Turn).map_err(|_| self.0.closed_error()),
+            () = self.closed() => Err(self.0.closed_error()),
+        }
     }
 
     /// Waits until the caller wants no more or is gone. A caller that ends its own side of a duplex still wants ours, as

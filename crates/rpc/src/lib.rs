@@ -30,7 +30,7 @@ pub mod streams;
 
 pub use client::Client;
 pub use codec::Body;
-pub use ends::{Inlet, Outlet, Sink, Source};
+pub use ends::{Inlet, Outlet, Sink, Source, Turn};
 pub use error::{CallError, RpcError};
 pub use manifest::Manifest;
 pub use meter::{Meter, Pace};

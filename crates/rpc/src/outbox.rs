@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::codec::{self, Packet};
 use crate::room::Room;
@@ -22,6 +22,9 @@ const LOW_WATER: usize = HIGH_WATER / 2;
 /// The reader stops once so many bytes of its own refusals are in the buffer: somebody asks and asks, and doesn't read the
 /// answers. Other packets don't count: two sides that both have large answers for each other must go on reading.
 const FLOOD: usize = 4 * HIGH_WATER;
+
+/// Those who may prepare something large to be sent at the same time: while one waits for room, another reads ahead.
+const TURNS: usize = 2;
 
 /// Memory that is kept for what comes next, in bytes: what a full buffer and a packet more may have grown to.
 const KEPT: usize = 4 * HIGH_WATER;
@@ -44,12 +47,21 @@ pub(crate) struct Outbox {
     drained: Notify,
     /// The reader, which waits for its refusals to be written.
     settled: Notify,
+    /// See [`TURNS`].
+    pub(crate) turns: Arc<Semaphore>,
     room: Arc<Room>,
 }
 
 impl Outbox {
     pub(crate) fn new(room: Arc<Room>) -> Outbox {
-        Outbox { state: Mutex::default(), filled: Notify::new(), drained: Notify::new(), settled: Notify::new(), room }
+        Outbox {
+            state: Mutex::default(),
+            filled: Notify::new(),
+            drained: Notify::new(),
+            settled: Notify::new(),
+            turns: Arc::new(Semaphore::new(TURNS)),
+            room,
+        }
     }
 
     /// Adds a packet, whatever waits already.

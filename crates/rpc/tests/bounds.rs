@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -248,6 +250,48 @@ async fn items_sent_to_a_source_are_dropped() {
     while peer.counters().open > 0 {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn few_streams_that_nobody_reads_prepare_something_large() {
+    let (in_turn, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (now, at_most) = (Arc::clone(&in_turn), Arc::clone(&most));
+    let registry = Registry::new().source("pieces", move |_, mut out| {
+        let (now, at_most) = (Arc::clone(&now), Arc::clone(&at_most));
+        async move {
+            for _ in 0..3 {
+                let Ok(_turn) = out.turn().await else { break };
+                at_most.fetch_max(now.fetch_add(1, Relaxed) + 1, Relaxed);
+                let sent = out.send_many(vec![Body::Binary(vec![7; 100_000].into()); 5]).await;
+                now.fetch_sub(1, Relaxed);
+                if sent.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        }
+    });
+    let (here, mut wire) = tokio::io::duplex(1 << 16);
+    let _peer = spawn(here, registry, Limits::REMOTE);
+    for number in 1..=40 {
+        write(&mut wire, &request(number, true, "{\"name\":[\"pieces\"],\"args\":[],\"type\":\"source\"}")).await;
+    }
+    // One that waits for its turn is wanted no more: it ends, and takes nobody's turn with it.
+    write(&mut wire, &Packet { end: true, ..request(40, true, "true") }).await;
+    while in_turn.load(Relaxed) < 2 {
+        tokio::task::yield_now().await;
+    }
+    let (mut input, mut ended, mut pieces) = (BytesMut::new(), Vec::new(), 0);
+    while ended.len() < 40 {
+        let packet = read(&mut wire, &mut input).await;
+        match packet.end {
+            true => ended.push(-packet.request),
+            false => pieces += 1,
+        }
+    }
+    assert_eq!((pieces, most.load(Relaxed)), (39 * 3 * 5, 2));
+    ended.sort_unstable();
+    assert_eq!(ended, (1..=40).collect::<Vec<_>>());
 }
 
 #[tokio::test]

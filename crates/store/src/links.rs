@@ -216,7 +216,7 @@ impl Shared {
             let Ok(source) = source.parse() else { return Ok(found) };
             let mut from = 1;
             loop {
-                let records = self.read_feed(&source, from, CHUNK)?;
+                let records = self.read_feed(&source, from, CHUNK, u64::MAX)?;
                 let Some(last) = records.last() else { break };
                 from = last.sequence + 1;
                 found.extend(records.iter().flat_map(matching));

@@ -23,8 +23,9 @@ pub enum Direction {
 /// Most records of one call, whatever is asked for.
 pub(crate) const MAX_RECORDS_READ: usize = 16_384;
 
-/// Bytes of one buffer, at most and but for a last record. Values keep their buffer alive: it shouldn't be large.
-const BUFFER: u64 = 512 << 10;
+/// Bytes of one buffer, at most and but for a last record. Values keep their buffer alive: it shouldn't be large, nor so
+/// large that the allocator gets it from the system each time (`docs/decisions/0012-allocator.md`).
+const BUFFER: u64 = 128 << 10;
 
 /// Bytes between two wanted records that are rather read along than skipped by another call to the system.
 const GAP: u64 = 1024;
@@ -55,6 +56,24 @@ impl Shared {
         };
         let length = end.saturating_sub(place).min(MAX_RECORD as u64);
         Some(Wanted { number, place, length })
+    }
+
+    /// Messages of a feed until there are `max`, or `bytes` of them.
+    fn wanted_of(&self, feed: &FeedId, from: u64, max: usize, bytes: u64) -> Vec<Wanted> {
+        let index = self.index.read();
+        let Some(feed) = index.feed(feed) else { return Vec::new() };
+        let mut room = bytes;
+        let fits = |wanted: &Wanted| {
+            let fits = room > 0;
+            room = room.saturating_sub(wanted.length);
+            fits
+        };
+        run(feed, from, max).iter().map_while(|number| self.wanted(&index, *number)).take_while(fits).collect()
+    }
+
+    /// An upper bound of what messages of a feed take in the log.
+    pub(crate) fn feed_bytes(&self, feed: &FeedId, from: u64, max: usize) -> u64 {
+        self.wanted_of(feed, from, max, u64::MAX).iter().map(|one| one.length).sum()
     }
 
     /// Reads records, given in the order of their places. `None` where a record is damaged.
@@ -137,13 +156,14 @@ impl Shared {
         Ok(found.into_iter().flatten().collect())
     }
 
-    pub(crate) fn read_feed(&self, feed: &FeedId, from: u64, max: usize) -> Result<Vec<Record>, StoreError> {
-        let wanted: Vec<Wanted> = {
-            let index = self.index.read();
-            let Some(feed) = index.feed(feed) else { return Ok(Vec::new()) };
-            let numbers = run(feed, from, max);
-            numbers.iter().map_while(|number| self.wanted(&index, *number)).collect()
-        };
+    pub(crate) fn read_feed(
+        &self,
+        feed: &FeedId,
+        from: u64,
+        max: usize,
+        bytes: u64,
+    ) -> Result<Vec<Record>, StoreError> {
+        let wanted = self.wanted_of(feed, from, max, bytes);
         // A message that was damaged and fetched again lies behind those that follow it.
         let mut records = Vec::with_capacity(wanted.len());
         for run in wanted.chunk_by(|a, b| a.place < b.place) {

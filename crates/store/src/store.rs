@@ -298,7 +298,26 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn read_feed(&self, feed: &FeedId, from: u64, max: usize) -> Result<Vec<Record>, StoreError> {
-        self.shared().read_feed(feed, from, max)
+        self.shared().read_feed(feed, from, max, u64::MAX)
+    }
+
+    /// As [`Store::read_feed`], and no more than it takes to have `bytes` bytes of the log.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn read_feed_within(
+        &self,
+        feed: &FeedId,
+        from: u64,
+        max: usize,
+        bytes: u64,
+    ) -> Result<Vec<Record>, StoreError> {
+        self.shared().read_feed(feed, from, max, bytes)
+    }
+
+    /// An upper bound of the bytes that messages of a feed take in the log, of as many as [`Store::read_feed`] gives.
+    pub fn feed_bytes(&self, feed: &FeedId, from: u64, max: usize) -> u64 {
+        self.shared().feed_bytes(feed, from, max)
     }
 
     /// Up to `max` records (and no more than 16,384) in the order in which they came, from number `from` on: itself and

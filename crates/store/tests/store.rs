@@ -50,6 +50,31 @@ fn what_was_taken_in_is_served_in_the_same_bytes_before_and_after_reopening() {
 }
 
 #[test]
+fn a_feed_is_read_until_there_are_enough_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (author(1, 40), author(2, 40));
+    let store = open(dir.path());
+    for at in 0..40 {
+        ingest(&store, vec![one.messages[at].value.clone(), other.messages[at].value.clone()]);
+    }
+    let id = one.id();
+    let all = store.feed_bytes(&id, 1, 100);
+    let values: usize = one.messages.iter().map(|message| message.value.len()).sum();
+    assert!((values as u64..3 * values as u64).contains(&all), "{all} of {values}");
+    for bytes in [1, 1_000, all / 2, all - 1, all, u64::MAX] {
+        let records = store.read_feed_within(&id, 1, 100, bytes).unwrap();
+        // as few as reach it
+        let (with, without) = (records.len(), records.len() - 1);
+        assert!(store.feed_bytes(&id, 1, with) >= bytes.min(all) && (store.feed_bytes(&id, 1, without) < bytes));
+        assert_eq!(records, store.read_feed(&id, 1, with).unwrap());
+    }
+    assert_eq!(store.read_feed_within(&id, 3, 2, u64::MAX).unwrap().len(), 2);
+    assert_eq!(store.read_feed_within(&id, 3, 100, 0).unwrap(), []);
+    assert_eq!(store.feed_bytes(&id, 41, 100), 0);
+    close(store);
+}
+
+#[test]
 fn each_message_gets_the_answer_it_deserves() {
     let dir = tempfile::tempdir().unwrap();
     let (good, other) = (author(1, 10), author(2, 3));

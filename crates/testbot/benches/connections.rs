@@ -5,17 +5,19 @@
 //! messages of 4 kB at first if not said otherwise. The node is a process of its own; all is on loopback. The open files
 //! allowed must be as many as the peers.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use sbot_feed::{Keypair, NetworkKey};
+use anyhow::{Result, bail};
+use sbot_feed::Keypair;
 use sbot_rpc::Body;
-use sbot_testbot::{RawPeer, World, post};
+use sbot_testbot::RawPeer;
 use serde_json::{Value, json};
+
+use crate::child::Node;
+
+mod child;
 
 /// Time between two messages of the node.
 const EVERY: Duration = Duration::from_secs(2);
@@ -30,99 +32,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
-    if let Ok(network) = std::env::var("SBOT_BENCH_NETWORK") {
-        sbot::memory::give_back_large_buffers();
-        return runtime.block_on(node(&network));
+    if let Some(ended) = child::run(&runtime) {
+        return ended;
     }
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse().ok());
     let peers = numbers.next().unwrap_or(1_000);
     let seconds = numbers.next().unwrap_or(60);
     let messages = numbers.next().unwrap_or(300);
     runtime.block_on(measure(peers, Duration::from_secs(seconds as u64), messages as u64))
-}
-
-/// The node: prints its address, then publishes a message for each line that it reads, and prints one, until there are no
-/// more.
-async fn node(network: &str) -> Result<()> {
-    let world = World::new()?;
-    let key = NetworkKey(*network.parse::<sbot_feed::FeedId>()?.as_bytes());
-    let node = world.setup("node").change(|config| config.caps.shs = key).start().await?;
-    println!("{}", node.address()?);
-    let (lines, mut wanted) = tokio::sync::mpsc::channel(16);
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines().map_while(std::io::Result::ok) {
-            if lines.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
-    while let Some(text) = wanted.recv().await {
-        node.publish(post(&text)).await?;
-        println!("published");
-    }
-    node.stop().await;
-    Ok(())
-}
-
-struct Node {
-    child: Child,
-    out: BufReader<ChildStdout>,
-    address: String,
-}
-
-impl Node {
-    fn start(network: &str) -> Result<Node> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .env("SBOT_BENCH_NETWORK", network)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let (mut address, out) = (String::new(), child.stdout.take().context("it has an output")?);
-        let mut out = BufReader::new(out);
-        out.read_line(&mut address)?;
-        ensure!(!address.is_empty(), "the node did not start");
-        Ok(Node { child, out, address: address.trim().to_owned() })
-    }
-
-    fn publish(&mut self, text: &str) -> Result<()> {
-        use std::io::Write as _;
-        writeln!(self.child.stdin.as_mut().context("it has an input")?, "{text}")?;
-        ensure!(self.out.read_line(&mut String::new())? > 0, "the node published nothing");
-        Ok(())
-    }
-
-    /// Resident memory, in bytes.
-    fn memory(&self) -> Result<u64> {
-        self.status("VmRSS:")
-    }
-
-    /// The most resident memory that there was, in bytes.
-    fn peak(&self) -> Result<u64> {
-        self.status("VmHWM:")
-    }
-
-    fn status(&self, name: &str) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with(name)).context("its memory is not shown")?;
-        let kilobytes: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
-        Ok(kilobytes * 1024)
-    }
-
-    /// Processor time used so far, in seconds, at 100 ticks each.
-    fn time(&self) -> Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
-        Ok((ticks(11) + ticks(12)) / 100.0)
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// Waits until so many messages have been received in all.
@@ -138,10 +55,8 @@ async fn until_received(received: &AtomicU64, count: u64) -> Result<()> {
 }
 
 async fn measure(peers: usize, held: Duration, messages: u64) -> Result<()> {
-    let network = Keypair::generate().id();
-    let mut node = Node::start(&network.to_string())?;
-    let key = NetworkKey(*network.as_bytes());
-    let id = node.address.rsplit_once("~shs:").map(|(_, key)| format!("@{key}.ed25519")).context("an address")?;
+    let mut node = Node::start()?;
+    let (key, id) = (node.network, node.id.clone());
     for _ in 0..messages {
         node.publish(&"x".repeat(TEXT))?;
     }

@@ -9,6 +9,9 @@ use sbot_store::{Direction, Record, Store, StoreError};
 /// Records a chunk: large enough for the log to be read at full speed, small enough to stay below 2 MB.
 pub(crate) const CHUNK: usize = 1024;
 
+/// Bytes of a feed a chunk: peers ask for feeds, and may not read what they get.
+pub(crate) const CHUNK_BYTES: u64 = 128 * 1024;
+
 /// Which records a stream walks through.
 pub(crate) enum Walk {
     /// The log from `next` up to and without `end`, in either direction.
@@ -85,7 +88,7 @@ impl Walk {
                 if max == 0 {
                     return Ok(Vec::new());
                 }
-                let records = store.read_feed(author, *next, max)?;
+                let records = store.read_feed_within(author, *next, max, CHUNK_BYTES)?;
                 *next = records.last().map_or(*last, |record| record.sequence) + 1;
                 Ok(records)
             }

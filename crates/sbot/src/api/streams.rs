@@ -15,7 +15,7 @@ use sbot_store::{Direction, Record};
 use serde_json::Value;
 
 use super::args::{Args, feed_id, field, truthy};
-use super::cursor::{CHUNK, Cursor, Keep, Walk, first_received};
+use super::cursor::{CHUNK, CHUNK_BYTES, Cursor, Keep, Walk, first_received};
 use super::failure::Failure;
 use super::options::{Options, Range, check, flag, number};
 use super::paint::{Painter, put_message, resolved_time};
@@ -125,15 +125,18 @@ pub(super) async fn history(ctx: &Context, caller: &Caller, args: &Args<'_>, out
         length.mark_unchanged();
         // Looking up the tip costs next to nothing: a peer without EBT has a stream open for each feed.
         while ctx.store.tip(&author).is_some_and(|tip| tip.sequence >= next) {
+            let _turn = out.turn().await?;
             let store = ctx.store.clone();
-            let mut records = blocking(move || store.read_feed(&author, next, CHUNK)).await?;
+            let mut records = blocking(move || store.read_feed_within(&author, next, CHUNK, CHUNK_BYTES)).await?;
             let Some(newest) = records.last() else { break };
             next = newest.sequence + 1;
             if !ctx.gate.gives_feed(caller, &author) {
                 return Ok(());
             }
             let blocked = cut_where_blocked(&mut records, guarded);
-            out.send_many(painter.paint(&records)).await?;
+            let bodies = painter.paint(&records);
+            drop(records);
+            out.send_many(bodies).await?;
             if blocked {
                 return Ok(());
             }
@@ -407,6 +410,7 @@ async fn send_until_blocked(
     out: &mut Outlet,
 ) -> Result<bool, Stop> {
     loop {
+        let _turn = out.turn().await?;
         let store = ctx.store.clone();
         let (mut records, back) = blocking(move || cursor.next(&store).map(|records| (records, cursor))).await?;
         cursor = back;
@@ -414,7 +418,9 @@ async fn send_until_blocked(
             return Ok(false);
         }
         let blocked = cut_where_blocked(&mut records, remote);
-        out.send_many(painter.paint(&records)).await?;
+        let bodies = painter.paint(&records);
+        drop(records);
+        out.send_many(bodies).await?;
         if blocked {
             return Ok(true);
         }
