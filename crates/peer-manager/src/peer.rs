@@ -1,6 +1,6 @@
 //! A peer: where it might be, how near it is, its link, and what became of earlier ones.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::action::{AttemptId, LinkId};
 use crate::route::{Kind, KnownRoute, Source};
@@ -58,9 +58,20 @@ pub struct Durations {
     /// How many there were.
     pub count: u32,
     /// The sum.
+    #[serde(serialize_with = "as_whole")]
     pub sum: f64,
     /// The sum of squares.
+    #[serde(serialize_with = "as_whole")]
     pub sum_of_squares: f64,
+}
+
+/// Writes a whole number as one: serde_json reads those exactly, and others but for their last bit.
+fn as_whole<S: Serializer>(sum: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    // `as` saturates.
+    match *sum as u64 {
+        whole if whole < u64::MAX && whole as f64 == *sum => serializer.serialize_u64(whole),
+        _ => serializer.serialize_f64(*sum),
+    }
 }
 
 impl Durations {

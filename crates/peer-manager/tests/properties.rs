@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use sbot_feed::FeedId;
-use sbot_peer_manager::{Action, Effect, LinkId, Settings, Source, State};
+use sbot_peer_manager::{Action, Durations, Effect, LinkId, Settings, Source, State};
 
 mod runtime;
 
@@ -73,6 +73,18 @@ fn take(runtime: &mut Runtime, step: Step) {
         Step::Event(event) => runtime.happen(event),
         Step::HubLost(number, failed) => Event::hub_lost(runtime, number, failed),
     }
+}
+
+#[test]
+fn sums_of_durations_are_read_as_they_were_written() {
+    // serde_json reads the second one as a float of one less; the last one is the largest below 2^64.
+    for sum in [0.5, 7_893_483_955_968_962.0, 1e19, 18_446_744_073_709_549_568.0] {
+        let durations = Durations { count: 1, sum, sum_of_squares: sum };
+        let text = serde_json::to_string(&durations).unwrap();
+        assert_eq!(serde_json::from_str::<Durations>(&text).unwrap(), durations, "{text}");
+    }
+    let old = r#"{"count":1,"sum":5.0,"sum_of_squares":25.0}"#;
+    assert_eq!(serde_json::from_str::<Durations>(old).unwrap().sum_of_squares.to_string(), "25");
 }
 
 proptest! {
