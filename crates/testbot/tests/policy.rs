@@ -426,8 +426,7 @@ async fn a_blob_that_is_not_for_a_peer_looks_like_one_that_isnt_here() -> Result
     server.has(third, json!(10), blobs::Reply::Pieces(blobs::pieces(&bytes, 10)));
     let (wanted, heard) = tokio::join!(blobs::want(&node, &third), async {
         let mut heard = String::new();
-        // What the node itself wants comes after what it has to say of the peer's wants.
-        while !heard.contains(&third.to_string()) {
+        while ![here, absent, third].iter().all(|id| heard.contains(&id.to_string())) {
             let note = timeout(PATIENCE, notes.recv()).await?.context("the notes end")??;
             heard.push_str(&String::from_utf8_lossy(note.bytes()));
         }
@@ -435,7 +434,10 @@ async fn a_blob_that_is_not_for_a_peer_looks_like_one_that_isnt_here() -> Result
     });
     wanted?;
     let heard = heard?;
-    ensure!(!heard.contains(&here.to_string()), "{heard}");
+    // Both are looked for on its behalf, and nothing else is said of either.
+    for id in [here, absent] {
+        ensure!(heard.contains(&format!("\"{id}\":-2")) && heard.matches(&id.to_string()).count() == 1, "{heard}");
+    }
 
     node.follow(keys.id()).await?;
     let (bytes, error) = all_of(&peer, "blobs.get", &json!([here])).await?;
